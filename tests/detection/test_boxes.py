@@ -99,6 +99,13 @@ def test_matching_by_hand() -> None:
     assert match(truth, boxes[:0], 0.3, 0.7, each_matched=True).shape == (0,)
 
 
+def test_a_ground_truth_that_overlaps_nothing_is_matched_to_nothing() -> None:
+    truth = torch.tensor([[0.0, 0, 10, 10], [500.0, 500, 510, 510]])
+    boxes = torch.tensor([[0.0, 0, 10, 9], [20.0, 20, 30, 30], [40.0, 40, 60, 60]])
+    assert match(truth, boxes, 0.3, 0.7, each_matched=True).tolist() == [0, BACKGROUND, BACKGROUND]
+    assert match(truth[1:], boxes, 0.3, 0.7, each_matched=True).tolist() == [BACKGROUND] * 3
+
+
 def test_a_sample_keeps_its_shares_and_its_seed() -> None:
     matches = torch.tensor([0] * 30 + [BACKGROUND] * 50 + [IGNORED] * 20)
     torch.manual_seed(0)

@@ -26,8 +26,8 @@ def match(
 
     Concretely, let o be the largest intersection over union of a box. The result is the index if ``o >= object_from``,
     `BACKGROUND` if ``o < background_below``, and `IGNORED` otherwise. With `each_matched`, the boxes with the largest
-    overlap with a ground-truth box keep its index, however small the overlap is. `overlaps_of` computes the
-    intersection over union ``[L, M]`` of two sets of boxes.
+    overlap with a ground-truth box keep its index, however small the overlap is, unless it is 0. `overlaps_of` computes
+    the intersection over union ``[L, M]`` of two sets of boxes.
     """
     if len(truth) == 0:
         return torch.full((len(boxes),), BACKGROUND, dtype=torch.int64, device=boxes.device)
@@ -38,7 +38,8 @@ def match(
     matches = torch.where(best >= object_from, index, IGNORED)
     matches = torch.where(best < background_below, BACKGROUND, matches)
     if each_matched:
-        closest = (overlaps == overlaps.amax(dim=1, keepdim=True)).any(dim=0)
+        largest = overlaps.amax(dim=1, keepdim=True)
+        closest = ((overlaps == largest) & (largest > 0)).any(dim=0)  # every box overlaps one out of reach equally
         matches = torch.where(closest, index, matches)
     return matches
 
