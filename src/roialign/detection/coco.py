@@ -204,7 +204,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """The indices of all images, in a random order for one epoch of training."""
-        return torch.randperm(len(self), generator=generator)
+        return torch.randperm(len(self), generator=generator, device="cpu")
 
     def path(self, index: int) -> Path:
         """The path of the image.
@@ -341,16 +341,18 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         objects, target = self._boxes(row)
         lengths = [self._run_lengths(found, row) for found in objects]
         masks = [torch.from_numpy(mask_of(one)) for one, _ in lengths]
-        target["masks"] = torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8)
+        nothing = torch.zeros(0, height, width, dtype=torch.uint8, device="cpu")
+        target["masks"] = torch.stack(masks) if masks else nothing
         return target, sum(is_empty for _, is_empty in lengths)
 
     def _boxes(self, row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The objects other than crowds, and their boxes and labels."""
         objects = [found for found in self.objects(row) if not found["iscrowd"]]
         corners = [corners_of(found) for found in objects]
+        labels = [self._labels[found["category_id"]] for found in objects]
         return objects, {
-            "boxes": torch.tensor(corners, dtype=torch.float64).reshape(-1, 4).float(),
-            "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
+            "boxes": torch.tensor(corners, dtype=torch.float64, device="cpu").reshape(-1, 4).float(),
+            "labels": torch.tensor(labels, dtype=torch.int64, device="cpu"),
             "image_id": row["id"],
         }
 

@@ -249,10 +249,11 @@ def _draw(path: Path, one: _Detected, settings: DetectorSettings) -> None:
 
     found, (down, across) = one.detections, one.block
     count = len(found["scores"])
-    boxes = (found["boxes"] / torch.tensor([across, down, across, down])).tolist()
+    boxes = (found["boxes"] / found["boxes"].new_tensor([across, down, across, down])).tolist()
     polygons: list[Any] = [None] * count
     if "rotated_boxes" in found:
-        polygons = list((corners(found["rotated_boxes"]) / torch.tensor([across, down])).numpy())
+        points = corners(found["rotated_boxes"])
+        polygons = list((points / points.new_tensor([across, down])).numpy())
     masks = _drawn_masks(one)
     names = [_name(settings, label) for label in found["labels"].tolist()]
     values = zip(boxes, names, found["scores"].tolist(), found["labels"].tolist(), masks, polygons, strict=True)

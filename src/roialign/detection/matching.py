@@ -59,4 +59,5 @@ def sample(
 
 def _choose(indices: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     # Drawn on the CPU, so that a seed gives the same result for every device.
-    return indices[torch.randperm(len(indices), generator=generator)[:count].to(indices.device)].sort().values
+    order = torch.randperm(len(indices), generator=generator, device="cpu")
+    return indices[order[:count].to(indices.device)].sort().values

@@ -146,7 +146,8 @@ def load_model(
             settings = _settings_of_torchvision(content, weights, model)
         settings = _changed(settings, pooler, classes)
         _check_weights(settings, weights)
-        detector = settings.build()
+        with torch.device("cpu"):
+            detector = settings.build()
         detector.load_state_dict(weights)
     except ModuleNotFoundError:  # the package of a backbone is missing; the command line reports it
         raise

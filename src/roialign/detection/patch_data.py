@@ -78,7 +78,7 @@ class PatchDataset(CocoDataset):
         row = self.dataset.rows[index]
         objects = self.dataset.objects(row)
         hulls = np.array([corners_of(found) for found in objects]).reshape(-1, 4)
-        image = torch.tensor([[0.0, 0.0, row["width"], row["height"]]], dtype=torch.float64)
+        image = torch.tensor([[0.0, 0.0, row["width"], row["height"]]], dtype=torch.float64, device="cpu")
         boxes = self._areas(objects)
         inside = shares_of(boxes, from_upright(image))[:, 0].numpy()
         left_out = {place for place, found in enumerate(objects) if not found["iscrowd"]}
@@ -86,7 +86,7 @@ class PatchDataset(CocoDataset):
             left, top, right, bottom = patch.corners
             near = (hulls[:, 0] < right) & (hulls[:, 1] < bottom) & (hulls[:, 2] > left) & (hulls[:, 3] > top)
             which = np.flatnonzero(near)
-            window = from_upright(torch.tensor([patch.corners], dtype=torch.float64))
+            window = from_upright(torch.tensor([patch.corners], dtype=torch.float64, device="cpu"))
             shares = shares_of(boxes[which], window)[:, 0].numpy()
             kept = (shares > 0) & (shares >= KEPT_SHARE * inside[which] * (1 - 1e-9))  # up to rounding
             left_out -= set(which[kept].tolist())
@@ -108,7 +108,7 @@ class PatchDataset(CocoDataset):
     def _areas(self, objects: list[Row]) -> Tensor:
         """The boxes ``[L, 5]`` whose share in a patch counts."""
         boxes = [corners_of(found) for found in objects]
-        return from_upright(torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4))
+        return from_upright(torch.tensor(boxes, dtype=torch.float64, device="cpu").reshape(-1, 4))
 
     def _moved(self, found: Row, patch: Patch, *, is_kept: bool) -> Row:
         """An object in pixels of a patch."""
@@ -163,7 +163,7 @@ class PatchDataset(CocoDataset):
         order: list[Tensor] = []
         group: list[int] = []
         pixels = 0
-        for position in torch.randperm(len(images), generator=generator).tolist():
+        for position in torch.randperm(len(images), generator=generator, device="cpu").tolist():
             image = images[position]
             size = self.dataset.rows[image]["width"] * self.dataset.rows[image]["height"]
             if group and pixels + size > MOST_PIXELS:
@@ -178,7 +178,8 @@ class RotatedPatchDataset(PatchDataset, RotatedDataset):
     """The patches of a dataset of rotated boxes: see :class:`PatchDataset`. The area is that of the rotated box."""
 
     def _areas(self, objects: list[Row]) -> Tensor:
-        return torch.tensor([found["rotated_box"] for found in objects], dtype=torch.float64).reshape(-1, 5)
+        boxes = [found["rotated_box"] for found in objects]
+        return torch.tensor(boxes, dtype=torch.float64, device="cpu").reshape(-1, 5)
 
     def _moved(self, found: Row, patch: Patch, *, is_kept: bool) -> Row:
         x, y, *others = found["rotated_box"]
@@ -233,7 +234,8 @@ def cut_into_patches(
 
 
 def _permuted(places: list[int], generator: torch.Generator) -> Tensor:
-    return torch.tensor(places)[torch.randperm(len(places), generator=generator)]
+    order = torch.randperm(len(places), generator=generator, device="cpu")
+    return torch.tensor(places, device="cpu")[order]
 
 
 class _Pictures:

@@ -149,7 +149,7 @@ def _collect(
         return
     collected.found.append(
         {"boxes": boxes[kept], "scores": found["scores"][kept], "labels": found["labels"][kept]}
-        | {"patches": torch.full((len(kept),), len(collected.patches))}
+        | {"patches": torch.full((len(kept),), len(collected.patches), device="cpu")}
     )
     collected.patches.append(patch)
     for index in kept.tolist() if "masks" in found else ():
@@ -164,8 +164,8 @@ def _merged(
     heads = model.roi_heads
     kind = heads.kind
     if not collected.found:
-        empty = torch.zeros(0, kind.numbers)
-        return {**kind.found(empty), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}, []
+        empty = torch.zeros(0, kind.numbers, device="cpu")
+        return {**kind.found(empty), "scores": empty[:, 0], "labels": empty[:, 0].long()}, []
     every = {name: torch.cat([one[name] for one in collected.found]) for name in collected.found[0]}
     boxes, scores, labels = every["boxes"], every["scores"], every["labels"]
     part = parts_of_objects(kind, boxes, labels, every["patches"], collected.patches, settings, picture)
@@ -191,14 +191,14 @@ def parts_of_objects(
     `boxes` are in pixels of the image, and `places` the indices of their patches in `patches`.
     """
     hulls = kind.hulls(boxes)
-    corners = torch.tensor([patch.corners for patch in patches], dtype=hulls.dtype)
+    corners = hulls.new_tensor([patch.corners for patch in patches])
     size = corners.new_tensor([picture.width, picture.height])
     inner = torch.cat([corners[:, :2] > 0, corners[:, 2:] < size], dim=1)
     beyond = torch.cat([corners[places, :2] - hulls[:, :2], hulls[:, 2:] - corners[places, 2:]], dim=1)
     cut = (inner[places] & (beyond >= -CLOSE_TO_BORDER * settings.shared)).any(dim=1)
     rows = kind.as_rotated(boxes.double())
     areas = rows[:, 2] * rows[:, 3]
-    part = torch.zeros(len(boxes), dtype=torch.bool)
+    part = torch.zeros_like(cut)
     for place in sorted(set(places[cut].tolist())):
         own = torch.where(cut & (places == place))[0]
         corner = corners[place]

@@ -118,7 +118,7 @@ class RoIHeads(nn.Module):
         losses: dict[str, Tensor] = {}
         boxes = [torch.cat([found, target[self.kind.key]]) for found, target in zip(proposals, targets, strict=True)]
         first: list[Sample] = []
-        offsets = torch.zeros(0)
+        offsets = torch.zeros(0, device="cpu")
         for number, stage in enumerate(self._stages):
             if number:
                 boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)
@@ -152,7 +152,7 @@ class RoIHeads(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """For each image: the boxes ``[K, D, B]`` after all stages, and their class scores."""
         boxes = list(proposals)
-        probabilities, offsets = torch.zeros(()), torch.zeros(0)
+        probabilities, offsets = torch.zeros((), device="cpu"), torch.zeros(0, device="cpu")
         for number, stage in enumerate(self._stages):
             if number:
                 boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)

@@ -87,9 +87,11 @@ class RotatedDataset(CocoDataset):
 
     def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
         objects, target = self._boxes(row)
-        rotated = torch.tensor([found["rotated_box"] for found in objects], dtype=torch.float64).reshape(-1, 5)
+        boxes = [found["rotated_box"] for found in objects]
+        rotated = torch.tensor(boxes, dtype=torch.float64, device="cpu").reshape(-1, 5)
         target["rotated_boxes"] = to_convention(rotated.float())
-        target["difficult"] = torch.tensor([found["difficult"] for found in objects], dtype=torch.bool)
+        difficult = [found["difficult"] for found in objects]
+        target["difficult"] = torch.tensor(difficult, dtype=torch.bool, device="cpu")
         return target, 0
 
 

@@ -65,7 +65,7 @@ class Stream(Dataset[Drawn]):
             if len(dataset) == 0:
                 raise DatasetError(f"{dataset.annotations}: expected an object that lies in a patch, got none")
         self.dataset, self.settings = dataset, settings
-        self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64)
+        self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64, device="cpu")
 
     def __getitem__(self, place: int) -> Drawn:
         epoch, first = divmod(place, len(self.dataset))
@@ -86,7 +86,7 @@ class Stream(Dataset[Drawn]):
     def _mirrored(self, image: Tensor, target: dict[str, Any], place: int) -> Example:
         """Mirror an image horizontally, vertically, diagonally or not at all, as one random number decides."""
         settings = self.settings
-        draw = float(torch.rand((), generator=generator_of(settings.seed, MIRROR, place)))
+        draw = float(torch.rand((), generator=generator_of(settings.seed, MIRROR, place), device="cpu"))
         horizontally = draw < settings.flip
         vertically = not horizontally and draw < settings.flip + settings.vertical_flip
         diagonally = not (horizontally or vertically) and draw < settings.flips
@@ -183,7 +183,9 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # so that it does not draw from torch's default generator
     )
-    return ([stream.reported(drawn) for drawn in batch] for batch in loader)
+    with torch.device("cpu"):  # the loader draws a number from the generator on torch's default device
+        loaded = iter(loader)
+    return ([stream.reported(drawn) for drawn in batch] for batch in loaded)
 
 
 def _leave_signals(worker: int) -> None:

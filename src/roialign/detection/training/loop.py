@@ -214,7 +214,9 @@ class _State:
         self.trained_on: Any = None
         """The annotations of the last step. None before the first one, or if the checkpoint does not have them."""
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
-        self.model = settings.detector.build().to(device).train()
+        with torch.device("cpu"):  # so that a seed gives the same weights for every default device
+            model = settings.detector.build()
+        self.model = model.to(device).train()
         self.optimiser = make_optimiser(settings, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
 
