@@ -17,7 +17,15 @@ from torch import Tensor
 
 from ..._derivatives import Inputs, Layout, Outputs
 from .kept import keep_tensors, kept_tensors
-from .tracing import is_in_memory, is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
+from .tracing import (
+    are_wrapped,
+    is_in_memory,
+    is_recorded,
+    is_traced,
+    is_transformed,
+    moves_forward,
+    without_dead_wrappers,
+)
 
 
 def in_memory(inputs: Inputs) -> Inputs:
@@ -98,7 +106,7 @@ class Primitive(ABC):
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
-        if not is_traced(inputs.rois):
+        if not (is_traced(inputs.rois) or are_wrapped((*inputs.features, inputs.grad_output, inputs.levels))):
             return self.in_eager_mode(setting, inputs)
         if moves_forward():  # a custom op silently drops tangents
             return _untraced(self.in_eager_mode, setting, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch.autograd import forward_ad
 
 #: Types of tensors that neither record nor replace what is done with them.
 TENSORS = (Tensor, torch.nn.Parameter)
+#: The same, and that of no tensor at all.
+ORDINARY = frozenset((*TENSORS, type(None)))
 
 
 def is_traced(tensor: Tensor) -> bool:
@@ -21,6 +24,14 @@ def is_traced(tensor: Tensor) -> bool:
         or type(tensor) not in TENSORS
         or _len_torch_dispatch_stack() > 0
     )
+
+
+def are_wrapped(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether one is of a class that handles every operator of torch itself. It may have no memory of its own."""
+    if ORDINARY.issuperset(map(type, tensors)):
+        return False
+    unusual: set[Any] = set(map(type, tensors)) - ORDINARY
+    return any(kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ for kind in unusual)
 
 
 def is_jit_traced() -> bool:
