@@ -148,6 +148,7 @@ def test_levels_by_the_rule_of_each_package() -> None:
         ((37, 37), [(518, 518)], 14),
         ((1, 16), [(14, 224)], 14),  # the height alone cannot tell 14 from 16
         ((7, 7), [(7, 7)], 1),
+        ((24, 64), [(67, 226)], 4),  # the height of the batch is 96
     ],
 )
 def test_torchvision_stride_from_both_axes(

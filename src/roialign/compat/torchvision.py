@@ -233,7 +233,8 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     """Infer the stride of a map, in image pixels, from the sizes of the images in the batch before padding.
 
     The stride is a power of two if the map has the size of the batch, padded or not, at that stride. Otherwise it is
-    the integer that explains the sizes of both axes. A convolution may round sizes up or down.
+    the integer that explains the sizes of both axes. A convolution may round sizes up or down. Padding may make a batch
+    of small images so much larger that only its padded size explains the map.
     """
     map_shape = [_constant(size) for size in map_shape]
     _check_has_pixels(map_shape, f"x[{name!r}]", "a map")
@@ -244,7 +245,9 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     padded_shape = [-(-image // PADDING) * PADDING for image in image_shape]
     power_of_two = 1 << _log2_of_ratio(image_shape[0], map_shape[0])
     nearest = max(_rounded_ratio(image_shape[0], map_shape[0]), 1)
-    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (nearest, (image_shape,))):
+    of_padded = 1 << _log2_of_ratio(padded_shape[0], map_shape[0])
+    explained = ((power_of_two, (image_shape, padded_shape)), (nearest, (image_shape,)), (of_padded, (padded_shape,)))
+    for stride, shapes in explained:
         if any(_has_stride(map_shape, shape, stride) for shape in shapes):
             return stride
     height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
