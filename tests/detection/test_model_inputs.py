@@ -26,6 +26,7 @@ from roialign.detection import (
 )
 from roialign.detection.model_inputs import warn_of_range
 from tests.detection.detectors import SETTINGS
+from tests.tables.tensors import stated
 
 IMAGES = [torch.rand(3, 96, 80)]
 BOX, LABEL, MASK = torch.tensor([[1.0, 1, 5, 5]]), torch.tensor([1]), torch.ones(1, 96, 80, dtype=torch.uint8)
@@ -55,6 +56,11 @@ WRONG: dict[str, tuple[list[Any], Any, str]] = {
     "no targets": (IMAGES, None, "targets: expected 1 in training mode, one per image, got none"),
     "a dict": (IMAGES, _target()[0], "targets: expected a list with one dict per image, got a dict"),
     "no dict": (IMAGES, [BOX], r"targets\[0\]: expected a dict, got Tensor"),
+    "boxes of another format": (
+        IMAGES,
+        _target(boxes=stated(BOX, "XYWH")),
+        r"targets\[0\]: boxes: expected boxes \(x1, y1, x2, y2\), .* that state the format XYWH",
+    ),
     "few labels": (
         IMAGES,
         _target(labels=torch.ones(0)),

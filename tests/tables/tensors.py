@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -40,6 +41,18 @@ def rois() -> Tensor:
         [[0, 1.31, 2.17, 29.43, 21.19], [1, -3.77, 5.29, 17.71, 36.13], [1, 8.93, 1.87, 12.61, 9.23]],
         dtype=torch.float64,
     )
+
+
+class StatedBoxes(Tensor):
+    """Boxes that state their format, as torchvision's BoundingBoxes do."""
+
+    format: Any
+
+
+def stated(boxes: Tensor, name: str) -> Any:
+    found = boxes.as_subclass(StatedBoxes)
+    found.format = SimpleNamespace(name=name)
+    return found
 
 
 def tensors_of(inputs: Arrays, dtype: str) -> tuple[list[Tensor], Tensor, Tensor, Tensor, list[Tensor]]:

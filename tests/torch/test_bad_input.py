@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import roialign
-from tests.tables.tensors import SCALES, features, multiscale, pyramid, rois, values
+from tests.tables.tensors import SCALES, features, multiscale, pyramid, rois, stated, values
 
 GOOD, ROIS = features(), rois()
 IMAGES = torch.tensor([0, 1, 1])
@@ -177,3 +177,26 @@ def test_other_functions() -> None:
         roialign.fpn_levels([ROIS[:, 1:], ROIS[:, 1:].numpy()], SCALES)
     with pytest.raises(ValueError, match="spatial_scales: expected strictly decreasing scales"):
         roialign.fpn_levels(ROIS, SCALES[::-1])
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: roialign.roi_align(GOOD, [stated(ROIS[:1, 1:], "XYWH"), ROIS[1:, 1:]], 2), r"rois\[0\]"),
+        (lambda: roialign.roi_align(GOOD, stated(ROIS[:, 1:], "CXCYWH"), 2, batch_indices=IMAGES), "rois"),
+        (lambda: multiscale(pyramid(), [ROIS[:1, 1:], stated(ROIS[1:, 1:], "XYWH")]), r"rois\[1\]"),
+        (lambda: roialign.fpn_levels(stated(ROIS[:, 1:], "XYWH"), SCALES), "rois"),
+        (lambda: roialign.rotated_iou(ROIS, stated(ROIS, "CXCYWHR")), "others"),
+        (lambda: roialign.rotated_nms(stated(ROIS, "XYWHR"), ROIS[:, 1], 0.5), "boxes"),
+    ],
+)
+def test_boxes_that_state_another_format(call: Any, argument: str) -> None:
+    """They were read as corners, and their degrees as radians."""
+    with pytest.raises(ValueError, match=rf"^{argument}: expected boxes \(x1, y1, x2, y2\), .* state the format"):
+        call()
+
+
+def test_boxes_that_state_the_right_format() -> None:
+    right = roialign.roi_align(GOOD, [ROIS[:1, 1:], ROIS[1:, 1:]], 2)
+    found = roialign.roi_align(GOOD, [stated(ROIS[:1, 1:], "XYXY"), ROIS[1:, 1:]], 2)
+    assert torch.equal(found.as_subclass(torch.Tensor), right)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._validate import check_number
 from .._warnings import is_recorded, warn_of_values
-from ..torch.checks import no_tensor
+from ..torch.checks import check_format, no_tensor
 from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
 
@@ -231,6 +231,7 @@ def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str)
         raise ValueError(f"{name}: expected {expected}, got {', '.join(map(str, target)) or 'an empty dict'}")
     boxes, labels = target[kind.key], target["labels"]
     _check_tensor(boxes, f"{name}: {kind.key}", device)
+    check_format(boxes, f"{name}: {kind.key}")
     _check_tensor(labels, f"{name}: labels", device)
     if boxes.ndim != 2 or boxes.shape[1] != kind.numbers or labels.shape != boxes.shape[:1]:
         raise ValueError(

@@ -87,9 +87,23 @@ def check_levels_alike(features: Sequence[Tensor]) -> None:
 
 
 def check_boxes(boxes: Tensor, columns: int, name: str, count: str = "K") -> None:
+    check_format(boxes, name)
     if len(boxes.shape) != 2 or boxes.shape[1] != columns:
         raise ValueError(f"{name}: expected shape [{count}, {columns}], got {tuple(boxes.shape)}")
     check_real(boxes, name)
+
+
+def check_format(boxes: Tensor, name: str) -> None:
+    """Check that boxes that state their format, as those of torchvision do, are corners."""
+    if type(boxes) is Tensor:
+        return
+    stated = getattr(boxes, "format", None)
+    kind = getattr(stated, "name", stated)
+    if kind not in (None, "XYXY"):
+        raise ValueError(
+            f"{name}: expected boxes (x1, y1, x2, y2), which torchvision calls XYXY, or plain tensors; got boxes that "
+            f"state the format {kind}; convert them with torchvision.transforms.v2.ConvertBoundingBoxFormat"
+        )
 
 
 def check_real(tensor: Tensor, name: str) -> None:

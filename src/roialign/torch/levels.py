@@ -28,7 +28,7 @@ def fpn_levels(rois: Any, scales: Sequence[float], assignment: Assignment) -> Te
         table = checks.check_array(rois, "rois")
         if len(table.shape) != 2 or table.shape[1] not in (4, 5):
             raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {tuple(table.shape)}")
-        checks.check_real(table, "rois")
+        checks.check_boxes(table, table.shape[1], "rois")
     if torch.onnx.is_in_onnx_export():
         return assigned_levels(table.detach()[:, -4:], scales, assignment)
     levels: Tensor = _operator(table.detach()[:, -4:], list(scales), *map(float, assignment))

@@ -77,6 +77,8 @@ def _needs_formula() -> bool:
 def _checked_tensors(boxes: object, others: object, comparison: Comparison) -> tuple[Tensor, Tensor]:
     first, second = checks.check_array(boxes, "boxes", "others"), checks.check_array(others, "others", "boxes")
     comparison.check_shapes(first, second)
+    checks.check_format(first, "boxes")
+    checks.check_format(second, "others")
     checks.check_real(first, "boxes")
     checks.check_real(second, "others")
     checks.check_device(second, first.device, "others", "boxes")
