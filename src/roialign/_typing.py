@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import jax
     import torch
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 #: The corners of a box: x1, y1, x2, y2.
 Corners: TypeAlias = tuple[float, float, float, float]
-#: An array type, for signatures in which all arrays have the same type: numpy.ndarray of any dtype, or torch.Tensor.
-#: It is quoted, so that torch is not imported.
-AnyArray = TypeVar("AnyArray", npt.NDArray[Any], "torch.Tensor")
+#: An array type, for signatures in which all arrays have the same type: numpy.ndarray of any dtype, torch.Tensor, or
+#: jax.Array. The latter two are quoted, so that they are not imported.
+AnyArray = TypeVar("AnyArray", npt.NDArray[Any], "torch.Tensor", "jax.Array")
 
 #: The string values of arguments.
 Mode: TypeAlias = Literal["avg", "max"]
@@ -26,8 +27,8 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Invalid: TypeAlias = Literal["raise", "zero"]
 Backend: TypeAlias = Literal["cpu", "triton", "reference"]
 Interpolation: TypeAlias = Literal["bilinear", "nearest"]
-#: The types of a seed.
-Seed: TypeAlias = Union[int, np.random.Generator, "torch.Generator", None]
+#: The types of a seed. A jax.Array is a key of jax.random.
+Seed: TypeAlias = Union[int, np.random.Generator, "torch.Generator", "jax.Array", None]
 
 #: The gradients that a backward function computes: one or several.
 NeedRois: TypeAlias = Literal["features", "rois"] | Sequence[Literal["features", "rois"]]

@@ -3,6 +3,7 @@
 Where a line is wrong, a comment says so; a checker that does not find it fails the test, as does one that finds more.
 """
 
+import jax
 import numpy as np
 import torch
 
@@ -52,6 +53,16 @@ total: torch.Tensor = pool(maps, boxes).mean() + rotated.mean() + learned.mean()
 sized = RoIAlign(torch.Size([7, 7]), torch.tensor(1 / 16))(maps, boxes)
 scaled = MultiScaleRoIAlign([7, 7], torch.tensor([1 / 16]))([maps], boxes)
 total = total + sized.mean() + scaled.mean()
+
+
+# Arrays of JAX: functions give them.
+def pooled_by_jax(given: jax.Array, boxes_of_it: jax.Array, key: jax.Array) -> jax.Array:
+    answer = roialign.roi_align(given, boxes_of_it, 7, 1 / 16, 2, sampling="random", seed=key)
+    gradients = roialign.roi_align_backward(answer, given, boxes_of_it, 1 / 16, 2)
+    assigned: jax.Array = roialign.fpn_levels(boxes_of_it, [1 / 4, 1 / 8])
+    print(gradients[0].shape, assigned.shape)
+    return answer
+
 
 # Detectors: losses in training mode, else what was found.
 model = faster_rcnn(num_classes=91, pooler="exact", min_size=64)
