@@ -144,3 +144,15 @@ def test_no_warnings_of_usual_and_of_compiled_calls() -> None:
     roialign.deform_roi_pool(MAPS, ROWS.at[:, 1:].add(100), jnp.zeros((2, 2, 2, 2)), 2)
     jax.jit(pool)(ROWS.at[0, 3].set(-4))
     jax.vmap(pool)(ROWS.at[0, 3].set(-4)[None])
+
+
+def test_more_images_than_float32_can_count() -> None:
+    maps = jnp.zeros((2**24 + 1, 1, 1, 1), jnp.float16)
+    with pytest.raises(ValueError, match=r"features: expected at most 16777216 images, .* got 16777217"):
+        roialign.roi_align(maps, ROWS[:, 1:], 1, batch_indices=jnp.array([0, 2**24]))
+    found = roialign.roi_align(maps.at[-1].set(1), jnp.array([[2**24, 0, 0, 1, 1]]), 1)
+    assert found.item() == 1, "integers count further"
+    pool = jax.vmap(lambda of_maps, rows: roialign.roi_align(of_maps, rows, 1))
+    members = jnp.zeros((2, 2**23 + 1, 1, 1, 1), jnp.float16).at[:, -1, 0, 0, 0].set(jnp.array([1, 2], jnp.float16))
+    last = jnp.array([[[2**23, 0.0, 0, 1, 1]]] * 2)
+    assert pool(members, last).reshape(-1).tolist() == [1, 2]

@@ -22,6 +22,8 @@ from .._typing import FloatArray
 from . import checks
 
 Restore = Callable[[Array], Any]
+#: The number of images whose indices float32 can hold.
+MOST_IMAGES = 1 << 24
 
 
 def rows_of(
@@ -44,6 +46,11 @@ def rows_of(
         indices = checks.check_indices(batch_indices, boxes.shape[0], "batch_indices", name)
         rows, restore = _with_images(indices, boxes)
         name = f"{name}{IMAGES_FROM}{indices_name}"
+    if images > MOST_IMAGES and rows.dtype == jnp.float32:
+        raise ValueError(
+            f"features: expected at most {MOST_IMAGES} images, whose indices float32 can hold, got {images}; "
+            "use jax_enable_x64, and boxes of float64"
+        )
     checked = None
     if checks.is_concrete(rows):
         given = None if indices is None else np.asarray(indices)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..._derivatives import Inputs, Outputs, Setting
+from ..rois import MOST_IMAGES
 from .signature import Signature
 
 Function = Callable[[Inputs], Outputs]
@@ -85,8 +86,9 @@ def _as_channels(function: Callable[[Setting, Inputs], Outputs], setting: Settin
 def _as_rows(function: Callable[[Setting, Inputs], Outputs], setting: Setting, given: Batch) -> Batched:
     folded = given.map(lambda array: array.reshape(-1, *array.shape[2:]))
     if given.has_own_maps:
-        maps = given.inputs.features
-        images = setting.map_sizes[0] if not maps else folded.features[0].shape[0] // given.size
+        images = setting.map_sizes[0]
+        if images * given.size > MOST_IMAGES and folded.rois.dtype == jnp.float32:
+            return _one_by_one(partial(function, setting), given)
         folded = folded._replace(rois=_numbered_on(folded.rois, images, given.size))
         setting = _scaled(setting, 0, given.size)
     else:
