@@ -23,10 +23,6 @@ namespace nb = nanobind;
 namespace roialign {
 namespace {
 
-/// How many numbers describe a box.
-int64_t numbers_of(const SeparableSpec&) { return 4; }
-int64_t numbers_of(const PointwiseSpec& spec) { return spec.mapping == Mapping::rotated ? 5 : 4; }
-
 /// Whether the general way would draw points, or warn about an argument that is not used.
 template <class Spec>
 bool is_unusual(const Spec& spec) {
@@ -119,7 +115,7 @@ bool plain_forward(const Spec& spec, const Arrays& features, nb::handle rois, co
   const std::optional<Maps> maps = maps_of(features, channels_last, read);
   const std::optional<Array> target = read(out);
   if (!maps || !levels.are_valid(maps->views.size()) || !is_pooled(target) || is_unusual(spec)) return false;
-  const std::optional<Rows> rows = rows_of(rois, numbers_of(spec), levels, maps->views[0].size[0], read);
+  const std::optional<Rows> rows = rows_of(rois, numbers_of_box(spec), levels, maps->views[0].size[0], read);
   return rows && forward_into(spec, *maps, levels, *rows, Team{}, nchw(*target, channels_last), target->type);
 }
 
@@ -169,7 +165,7 @@ nb::object plain_tensor_forward(const Torch& torch, const Spec& spec, const Arra
   if (!given || !levels.are_valid(given->views.size()) || is_unusual(spec)) return nb::none();
   const View& first = given->views[0];
   const std::optional<Rows> rows =
-      rows_of(rois, numbers_of(spec), levels, first.size[0], {.tensors = &tensors, .with_gradients = !records});
+      rows_of(rois, numbers_of_box(spec), levels, first.size[0], {.tensors = &tensors, .with_gradients = !records});
   const int64_t channels = channels_of_result(spec, first.size[1], bins[0], bins[1]);
   if (!rows || channels == 0) return nb::none();
   const Shape shape{rows->count(), channels, bins[0], bins[1]};
@@ -195,7 +191,7 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const Spec& spec, n
   const Reader read{.tensors = &tensors}, read_again{.tensors = &tensors, .is_checked = true};
   const std::optional<Array> given = read(grad_output);
   if (!levels.are_valid(sizes.size()) || !is_pooled(given) || !maps_of(deciding, false, read)) return nb::none();
-  const std::optional<Rows> rows = rows_of(rois, numbers_of(spec), levels, sizes[0][0], read);
+  const std::optional<Rows> rows = rows_of(rois, numbers_of_box(spec), levels, sizes[0][0], read);
   if (!rows) return nb::none();
   nb::list grad_features;
   int64_t elements = elements_of(given->size);

@@ -36,6 +36,9 @@ struct PointwiseSpec {
   int64_t unused_border;
 };
 
+/// How many numbers describe a box.
+inline int64_t numbers_of_box(const PointwiseSpec& spec) { return spec.mapping == Mapping::rotated ? 5 : 4; }
+
 /// Whether the result of a bin is one of its samples, and not their mean.
 inline bool takes_maximum(const PointwiseSpec& spec) {
   switch (spec.reduction) {

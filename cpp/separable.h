@@ -23,6 +23,9 @@ struct SeparableSpec {
   uint64_t seed;
 };
 
+/// How many numbers describe a box.
+inline int64_t numbers_of_box(const SeparableSpec&) { return 4; }
+
 /// The arguments of every call: the operator, its RoIs, and the box tangents of the derivative.
 struct SeparableCall {
   SeparableSpec spec;

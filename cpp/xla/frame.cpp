@@ -115,7 +115,9 @@ std::vector<View> views_of(std::span<const Buffer* const> buffers, bool channels
   return views;
 }
 
-std::vector<double> numbers_of(const Buffer& buffer) {
+std::vector<double> numbers_of(const Buffer& buffer, int64_t rows, int64_t columns) {
+  if (buffer.rank != 2 || buffer.sizes[0] != rows || buffer.sizes[1] != columns)
+    fail("rois", "a table of another shape");
   switch (buffer.type) {
     case DataType::float64:
       return converted<double, double>(buffer);
@@ -130,7 +132,8 @@ std::vector<double> numbers_of(const Buffer& buffer) {
   }
 }
 
-std::vector<int64_t> integers_of(const Buffer& buffer) {
+std::vector<int64_t> integers_of(const Buffer& buffer, int64_t count) {
+  if (buffer.rank != 1 || buffer.sizes[0] != count) fail("levels", "a list of another length");
   switch (buffer.type) {
     case DataType::int64:
       return converted<int64_t, int64_t>(buffer);

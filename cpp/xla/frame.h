@@ -46,9 +46,9 @@ void prefer_huge_pages(std::span<const Buffer* const> results);
 View view_of(const Buffer& buffer, bool channels_last);
 std::vector<View> views_of(std::span<const Buffer* const> buffers, bool channels_last);
 
-/// The values of a table of real numbers.
-std::vector<double> numbers_of(const Buffer& buffer);
-std::vector<int64_t> integers_of(const Buffer& buffer);
+/// The values of a table of real numbers, or of a list of integers, of a shape that the caller relies on.
+std::vector<double> numbers_of(const Buffer& buffer, int64_t rows, int64_t columns);
+std::vector<int64_t> integers_of(const Buffer& buffer, int64_t count);
 
 /// Writes a value of a table of float32 or float64.
 void set_number(const Buffer& table, int64_t index, double value);

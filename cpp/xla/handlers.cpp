@@ -129,12 +129,6 @@ class Operation<PointwiseSpec> {
   PointwiseCall call_;
 };
 
-template <class Spec>
-int64_t numbers_of_box(const Spec& spec) {
-  if constexpr (requires { spec.mapping; }) return spec.mapping == Mapping::rotated ? 5 : 4;
-  return 4;
-}
-
 /// What the three gradients have in common: computes with the operation and the buffers of a call.
 template <class Spec, class Compute>
 void run(const Frame& frame, const Buffer& values, const Buffer& map, Compute compute) {

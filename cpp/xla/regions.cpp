@@ -55,8 +55,8 @@ class Checks {
   std::string argument_;
 };
 
-std::vector<int64_t> checked_levels(const Buffer& given, size_t levels) {
-  std::vector<int64_t> found = integers_of(given);
+std::vector<int64_t> checked_levels(const Buffer& given, int64_t count, size_t levels) {
+  std::vector<int64_t> found = integers_of(given, count);
   for (size_t row = 0; row < found.size(); ++row) {
     if (found[row] < 0 || found[row] >= static_cast<int64_t>(levels)) {
       throw std::invalid_argument("levels[" + std::to_string(row) + "]: expected 0 <= level < " +
@@ -87,7 +87,7 @@ Operands::Operands(const Frame& frame) {
 
 uint64_t Operands::seed_or(uint64_t other) const {
   if (seed == nullptr) return other;
-  const std::vector<int64_t> halves = integers_of(*seed);
+  const std::vector<int64_t> halves = integers_of(*seed, 2);
   return static_cast<uint64_t>(halves[0]) << 32 | static_cast<uint64_t>(halves[1]);
 }
 
@@ -129,7 +129,7 @@ Regions::Regions(const Frame& frame, const Operands& operands, int64_t numbers, 
               frame.flag("has_mask")},
       scales(frame.numbers("scales")),
       count(operands.rois->sizes[0]),
-      rows(numbers_of(*operands.rois)) {
+      rows(numbers_of(*operands.rois, count, columns.count())) {
   const Checks checks(frame, columns, images_of_map);
   const Levels pyramid{scales, frame.numbers("smallest_areas")};
   const auto length = static_cast<size_t>(columns.count());
@@ -139,9 +139,10 @@ Regions::Regions(const Frame& frame, const Operands& operands, int64_t numbers, 
     images.push_back(static_cast<int64_t>(values[0]));
     if (operands.levels == nullptr) levels.push_back(pyramid.level_of(&values[1], numbers == 5));
   }
-  if (operands.levels != nullptr) levels = checked_levels(*operands.levels, scales.size());
+  if (operands.levels != nullptr) levels = checked_levels(*operands.levels, count, scales.size());
   table = Table(rows, count, columns);
-  for (const Buffer* tangent : operands.tangents) tangents.emplace_back(numbers_of(*tangent), count, columns);
+  for (const Buffer* tangent : operands.tangents)
+    tangents.emplace_back(numbers_of(*tangent, count, columns.count()), count, columns);
 }
 
 }  // namespace roialign::xla
