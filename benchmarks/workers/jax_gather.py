@@ -1,7 +1,7 @@
 """RoIAlign written in JAX: the four neighbours of every sample point are gathered, for one RoI after the other.
 
-With all RoIs at once (`jax.vmap`), the gathered pixels take gigabytes. A RoI of a pyramid chooses its level by a switch,
-because shapes must not depend on values.
+With all RoIs at once (`jax.vmap`), the gathered pixels take gigabytes. A RoI of a pyramid chooses its level by a
+switch, because shapes must not depend on values.
 """
 
 from __future__ import annotations
