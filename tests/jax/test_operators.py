@@ -164,3 +164,15 @@ def test_levels_are_assigned_in_float64() -> None:
     right = roialign.fpn_levels(boxes, scales)
     assert roialign.fpn_levels(jnp.asarray(boxes), scales).tolist() == right.tolist()
     assert jax.jit(lambda b: roialign.fpn_levels(b, scales))(jnp.asarray(boxes)).tolist() == right.tolist()
+
+
+def test_bin_offsets_as_numpy_arrays_beside_masks_of_jax() -> None:
+    rng = np.random.default_rng(2)
+    maps, gradient = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 2, 8, 8), (1, 2, 2, 2)))
+    box, offset = np.array([[0, 1, 1, 6, 5]], np.float32), rng.standard_normal((1, 2, 2, 2)).astype(np.float32)
+    mask = rng.random((1, 2, 2)).astype(np.float32)
+    right = roialign.deform_roi_pool_backward(gradient, maps, box, offset, mask=mask, sampling_ratio=2)
+    arrays = (jnp.asarray(gradient), jnp.asarray(maps), box, offset)
+    found = roialign.deform_roi_pool_backward(*arrays, mask=jnp.asarray(mask), sampling_ratio=2)
+    for one, other in zip(found, right, strict=True):
+        assert_same_bits(np.asarray(one), other)

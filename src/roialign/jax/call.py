@@ -22,7 +22,7 @@ from .._rows import check_offset
 from .._warnings import INVERTED_BOXES, RoIReport, warn_of_rois
 from . import checks
 from .backends import check_backend
-from .rois import rows_of, wide
+from .rois import like, rows_of, wide
 from .wiring.pairing import PAIRINGS
 
 
@@ -49,6 +49,10 @@ class Call:
         check_levels_alike(self.features, options.layout)
         images, self.channels = nchw_shape(self.features[0].shape, options.layout)[:2]
         names_of_rois = options.rois_name, options.indices_name
+        self.offset, self.mask = (
+            None if given is None else checks.check_array(given, name)
+            for given, name in ((options.offset, "offset"), (options.mask, "mask"))
+        )
         self.rois, self.checked, self.restore = rows_of(
             rois, images, options.batch_indices, *names_of_rois, spec.geometry(), options.invalid
         )
@@ -84,7 +88,7 @@ class Call:
         sizes = [nchw_shape(level.shape, self.layout)[2:] for level in self.features]
         pyramid = core_levels(scales, assignment)
         found = _core.suspicions(core_spec(self.spec), rows, pyramid, regions.levels, sizes)
-        if self.options.offset is not None:  # which may move bins anywhere
+        if self.offset is not None:  # which may move bins anywhere
             found &= INVERTED_BOXES
         if found:
             warn_of_rois(RoIReport(found, regions, sizes), "rois")
@@ -116,15 +120,16 @@ class Call:
 
     def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
         """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
-        count, parts, options = self.rois.shape[0], [self.rois], self.options
-        if options.offset is not None:
-            offset = checks.check_per_bin(options.offset, "offset", (count, 2, *bins))
-            if checks.is_concrete(offset):
-                check_offset(np.asarray(offset).astype(np.float64).reshape(count, 2, *bins), options.invalid)
-            parts.append(wide(offset))
-        if options.mask is not None:
-            parts.append(wide(checks.check_per_bin(options.mask, "mask", (count, *bins))))
-        operator = Operator(self.spec, *self.described, bins, options.offset is not None, options.mask is not None)
+        count, parts = self.rois.shape[0], [self.rois]
+        if self.offset is not None:
+            checks.check_per_bin(self.offset, "offset", (count, 2, *bins))
+            if checks.is_concrete(self.offset):
+                check_offset(np.asarray(self.offset).astype(np.float64), self.options.invalid)
+            parts.append(wide(self.offset).reshape(count, -1))
+        if self.mask is not None:
+            checks.check_per_bin(self.mask, "mask", (count, *bins))
+            parts.append(wide(self.mask).reshape(count, -1))
+        operator = Operator(self.spec, *self.described, bins, self.offset is not None, self.mask is not None)
         rows = jnp.concatenate(parts, axis=1) if len(parts) > 1 else self.rois
         return Setting(operator, (), (), self.layout == "NHWC"), self.inputs._replace(rois=rows)
 
@@ -132,12 +137,11 @@ class Call:
         """Split the gradient of the rows into gradients in the form of each argument."""
         place = self.rois.shape[1]
         results = {name: self.restore(rows[:, :place])}
-        for given, of, numbers in ((self.options.offset, "offset", 2), (self.options.mask, "mask", 1)):
-            if isinstance(given, Array):
+        for given, of, numbers in ((self.offset, "offset", 2), (self.mask, "mask", 1)):
+            if given is not None:
                 end = place + numbers * math.prod(bins)
                 part = rows[:, place:end].reshape(given.shape)
-                results[of] = part.astype(given.dtype) if jnp.issubdtype(given.dtype, jnp.floating) else part
-                place = end
+                results[of], place = like(part, given), end
         return results
 
     def _out_channels(self, bins: tuple[int, int]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from .. import _array_checks
-from .._array_checks import check_boxes, check_levels_alike, check_real, nchw_shape
+from .._array_checks import check_boxes, check_levels_alike, check_per_bin, check_real, nchw_shape
 
 __all__ = [
     "check_array",
@@ -62,13 +62,6 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Array:
     array = check_array(values, name)
     _array_checks.check_indices(array, count, name, owner)
     return array.astype(jnp.promote_types(array.dtype, jnp.int32)) if array.dtype.itemsize < 4 else array
-
-
-def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
-    """Check an array with one or two real numbers for every bin. Returns one row per RoI."""
-    array = check_array(values, name)
-    _array_checks.check_per_bin(array, name, shape)
-    return array.reshape(shape[0], -1)
 
 
 def check_grad_output(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -69,7 +70,7 @@ def wide(values: Array) -> Array:
 
 def float_dtype() -> np.dtype[Any]:
     """float64 if JAX has been told to use it, else float32."""
-    return jnp.zeros((), dtype=float).dtype
+    return jax.dtypes.canonicalize_dtype(np.float64)
 
 
 def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[int, ...]]:
@@ -107,13 +108,13 @@ def _rows_as_given(rows: Array, name: str, numbers: int) -> tuple[Array, Restore
     if rows.ndim == 2 and rows.shape[1] == numbers:
         raise no_images(name, numbers, rows.shape)
     checks.check_boxes(rows, numbers + 1, name)
-    return rows, lambda gradient: _like(gradient, rows)
+    return rows, lambda gradient: like(gradient, rows)
 
 
 def _with_images(indices: Array, boxes: Array) -> tuple[Array, Restore]:
     values = wide(boxes)
     rows = jnp.concatenate([indices[:, None].astype(values.dtype), values], axis=1)
-    return rows, lambda gradient: _like(gradient[:, 1:], boxes)
+    return rows, lambda gradient: like(gradient[:, 1:], boxes)
 
 
 def _rows_of_list(
@@ -131,11 +132,11 @@ def _rows_of_list(
 
     def restore(gradient: Array) -> list[Array]:
         parts = jnp.split(gradient, ends) if per_image else []
-        return [_like(part[:, 1:], boxes) for part, boxes in zip(parts, per_image, strict=True)]
+        return [like(part[:, 1:], boxes) for part, boxes in zip(parts, per_image, strict=True)]
 
     return jnp.concatenate(rows) if rows else jnp.zeros((0, numbers + 1)), restore
 
 
-def _like(gradient: Array, given: Array) -> Array:
+def like(gradient: Array, given: Array) -> Array:
     """A gradient in the dtype of what was given, if that is a float."""
     return gradient.astype(given.dtype) if jnp.issubdtype(given.dtype, jnp.floating) else gradient

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,6 @@ class Pairing(_derivatives.Pairing):
 
 class Gradient(_derivatives.Gradient):
     """One of the three gradients of phi."""
-
-    returns_boxes: ClassVar[bool] = False
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing, self.family = pairing, pairing.family
@@ -119,8 +117,6 @@ class AdjointFeatures(_derivatives.AdjointFeatures, Gradient):
 
 class AdjointBoxes(_derivatives.AdjointBoxes, Gradient):
     """The gradient of <G, D_T f(X; b)> in b."""
-
-    returns_boxes = True
 
     def outline(self, setting: Setting, inputs: Inputs) -> list[tuple[tuple[int, ...], Any]]:
         del setting
