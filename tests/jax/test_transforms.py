@@ -78,9 +78,21 @@ def test_vmap_over_no_members_and_over_vmap() -> None:
         np.testing.assert_allclose(found[first, second], pool(maps[first, second], rois()), rtol=1e-12)
 
 
-def test_an_image_that_a_member_does_not_have_is_an_error_in_every_member() -> None:
-    rows = jnp.stack([rois(), rois().at[1, 0].set(2)])
-    maps = jnp.stack([features(), features()])
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize(("images", "channels", "boxes"), [(2, 3, 0), (2, 0, 3), (0, 3, 0), (0, 0, 0)])
+def test_vmap_of_nothing(images: int, channels: int, boxes: int, axes: tuple[int | None, int | None]) -> None:
+    given = values(4, images, channels, 7, 9), jnp.stack([rois()[:boxes]] * 4)
+    arrays = [array if axis == 0 else array[0] for array, axis in zip(given, axes, strict=True)]
+    for function, shape in zip(of_all("mean"), ((boxes, channels, 2, 3), given[0].shape[1:], (boxes, 5)), strict=False):
+        found = jax.vmap(function, axes)(*arrays)
+        assert found.shape == (4, *shape)
+        assert not found.any()
+
+
+@pytest.mark.parametrize("image", [2, -1, np.nextafter(np.float32(1), np.float32(0)), np.nan])
+def test_an_image_that_a_member_does_not_have_is_an_error_in_every_member(image: float) -> None:
+    rows = jnp.stack([rois(), rois(), rois(), rois().at[1, 0].set(image)]).astype(jnp.float32)
+    maps = jnp.stack([features()] * 4)
     with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match="expected an integer batch index"):
         jax.block_until_ready(jax.vmap(OPERATORS["mean"])(maps, rows))
 

@@ -73,10 +73,10 @@ def _as_channels(function: Callable[[Setting, Inputs], Outputs], setting: Settin
 
     def fold(array: Array) -> Array:
         moved = jnp.moveaxis(array, 0, axis)
-        return moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
+        return moved.reshape(*moved.shape[:axis], given.size * moved.shape[axis + 1], *moved.shape[axis + 2 :])
 
     def unfold(array: Array) -> Array:
-        return array.reshape(*array.shape[:axis], given.size, -1, *array.shape[axis + 1 :])
+        return array.reshape(*array.shape[:axis], given.size, array.shape[axis] // given.size, *array.shape[axis + 1 :])
 
     folded = given.map(lambda array: fold(array) if array.ndim == 5 else array[0])
     results = function(_scaled(setting, 1, given.size), folded)
@@ -84,7 +84,7 @@ def _as_channels(function: Callable[[Setting, Inputs], Outputs], setting: Settin
 
 
 def _as_rows(function: Callable[[Setting, Inputs], Outputs], setting: Setting, given: Batch) -> Batched:
-    folded = given.map(lambda array: array.reshape(-1, *array.shape[2:]))
+    folded = given.map(lambda array: array.reshape(given.size * array.shape[1], *array.shape[2:]))
     if given.has_own_maps:
         images = setting.map_sizes[0]
         if images * given.size > MOST_IMAGES and folded.rois.dtype == jnp.float32:
@@ -94,7 +94,11 @@ def _as_rows(function: Callable[[Setting, Inputs], Outputs], setting: Setting, g
     else:
         folded = folded._replace(features=given.inputs.features, deciding=given.inputs.deciding)
     results = function(setting, folded._replace(drawn_seed=given.inputs.drawn_seed))
-    return tuple([result.reshape(given.size, -1, *result.shape[1:]) for result in results]), (0,) * len(results)
+    return tuple([_apart(result, given.size) for result in results]), (0,) * len(results)
+
+
+def _apart(result: Array, size: int) -> Array:
+    return result.reshape(size, result.shape[0] // size, *result.shape[1:])
 
 
 def _one_by_one(function: Function, given: Batch) -> Batched:
@@ -114,9 +118,10 @@ def _of_no_members(function: Function, given: Batch) -> Batched:
 
 def _numbered_on(rows: Array, images: int, size: int) -> Array:
     """Rows ``[B * K, 5]`` with images numbered over all members. Invalid image indices stay invalid."""
-    image = rows[:, 0].reshape(size, -1)
+    image = rows[:, 0].reshape(size, rows.shape[0] // size)
     before = (images * jnp.arange(size, dtype=rows.dtype))[:, None]
-    step = jnp.where(image < images, jnp.where(image >= 0, before, 0), images * size)
+    # A fraction would be lost beside a large number.
+    step = jnp.where((image < images) & (image == jnp.floor(image)), jnp.where(image >= 0, before, 0), images * size)
     return rows.at[:, 0].set((image + step).reshape(-1).astype(rows.dtype))
 
 
