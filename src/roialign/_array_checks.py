@@ -70,7 +70,7 @@ def check_boxes(boxes: Any, columns: int, name: str, count: str = "K") -> None:
 
 def check_indices(array: Any, count: int, name: str, owner: str) -> None:
     """Check that there is one integer per row."""
-    if array.ndim != 1 or len(array) != count:
+    if array.shape != (count,):
         raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {array.shape}")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")

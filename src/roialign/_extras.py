@@ -21,7 +21,7 @@ _DETECTION = {"pycocotools": "pycocotools>=2.0.8", "sklearn": "scikit-learn>=1.4
 PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "cli": ("the command line", _COMMANDS),
     "torch": ("roialign.torch", _TORCH),
-    "jax": ("roialign.jax", {"jax": "jax>=0.5"}),
+    "jax": ("roialign.jax", {"jax": "jax>=0.5.1"}),
     "detection": ("roialign.detection", {**_COMMANDS, **_TORCH, **_DETECTION}),
     "features": ("roialign extract --backbone", {**_COMMANDS, **_FEATURES}),
     "demo": ("efficientnet-lite0", {**_COMMANDS, **_FEATURES, **_DEMO}),

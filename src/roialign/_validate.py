@@ -37,8 +37,16 @@ def check_bool(value: object, name: str) -> bool:
     if value is True or value is False:
         return value
     if isinstance(value, np.bool_) or _is_bool_tensor(value):
-        return bool(value)
+        return _known(bool, value, name, "True or False")
     raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def _known(convert: Callable[[Any], _T], value: object, name: str, expected: str) -> _T:
+    """Convert a value to one of Python. JAX raises a TypeError for a value that it traces."""
+    try:
+        return convert(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected {expected}, got {value!r}, which has no value yet") from error
 
 
 def _is_bool_tensor(value: Any) -> bool:
@@ -133,7 +141,7 @@ def as_list(value: Any, name: str) -> Any:
     if not hasattr(value, "tolist") or getattr(value, "ndim", None) != 1:
         return value
     check_no_gradient(value, name)
-    return value.tolist()
+    return _known(lambda array: array.tolist(), value, name, "numbers")
 
 
 def check_no_gradient(value: object, name: str) -> None:
@@ -187,7 +195,7 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
             raise TypeError(f"{name}: expected a number, got {value!r}")
         else:
             check_no_gradient(value, name)
-            number = float(value)
+            number = _known(float, value, name, "a number")
     except OverflowError:
         raise ValueError(f"{name}: expected a number up to {LARGEST_COORDINATE:g}, got a larger integer") from None
     # Comparisons are False for NaN, and can be traced.

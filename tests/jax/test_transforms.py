@@ -19,6 +19,7 @@ __all__ = ["float64"]
 
 pytestmark = pytest.mark.usefixtures("float64")
 
+GRADIENTS = ("adjoint_features", "adjoint_boxes")
 OPERATORS: dict[str, Callable[..., Any]] = {
     "mean": lambda f, r: roialign.roi_align(f, r, (2, 3), 1 / 4, 2),
     "channels last": lambda f, r: roialign.roi_align(f.transpose(0, 2, 3, 1), r, (2, 3), 1 / 4, 2, layout="NHWC"),
@@ -125,20 +126,52 @@ def test_a_key_supplies_the_seed() -> None:
     high, low = (int(part) for part in jax.random.bits(keys[0], (2,), jnp.uint32))
     np.testing.assert_array_equal(pool(high << 32 | low), alone[0])
     np.testing.assert_array_equal(pool(jax.random.key_data(keys[0])), alone[0])
+    ones = jnp.ones_like(alone[0])
+    for one, other in zip(*(backward(ones, seed) for seed in (keys[0], high << 32 | low)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_an_exported_program_with_any_number_of_boxes() -> None:
-    """In a form that can be saved, for any number of boxes."""
-    count = export.symbolic_shape("k, 5")
-    program = export.export(
-        jax.jit(OPERATORS["mean"]),
-        disabled_checks=[export.DisabledSafetyCheck.custom_call("roialign_separable_forward")],
-    )(jax.ShapeDtypeStruct(features().shape, jnp.float64), jax.ShapeDtypeStruct(count, jnp.float64))
+def backward(gradient: Any, seed: Any) -> Any:
+    return roialign.roi_align_backward(gradient, features(), rois(), 1 / 4, 2, sampling="random", seed=seed)
+
+
+EXPORTED: dict[str, Callable[..., Any]] = {
+    "mean": OPERATORS["mean"],
+    "gradient": gradient(OPERATORS["mean"], 1),
+    "max": gradient(OPERATORS["max"], 0),
+    "crop": lambda f, r: roialign.crop_and_resize(f, r[:, 1:] / 40, r[:, 0].astype(int), 2, layout="NCHW"),
+    "vmap": lambda f, r: jax.vmap(lambda row: OPERATORS["mean"](f, row[None]))(r),
+}
+
+
+@pytest.mark.parametrize("maps", ["2, 3, 7, 9", "n, c, h, w"])
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_exported_program_of_any_size(name: str, maps: str) -> None:
+    """In a form that can be saved, for any number of boxes, and for maps of any size."""
+    calls = [f"roialign_{f}_{g}" for f in ("separable", "pointwise") for g in ("forward", *GRADIENTS)]
+    checks = [export.DisabledSafetyCheck.custom_call(call) for call in calls]
+    scope = export.SymbolicScope()
+    shapes = [export.symbolic_shape(shape, scope=scope) for shape in (maps, "k, 5")]
+    program = export.export(jax.jit(EXPORTED[name]), disabled_checks=checks)(
+        *[jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+    )
     again = export.deserialize(program.serialize())
     for rows in (rois(), rois()[:1]):
-        np.testing.assert_array_equal(again.call(features(), rows), OPERATORS["mean"](features(), rows))
+        np.testing.assert_allclose(again.call(features(), rows), EXPORTED[name](features(), rows), rtol=1e-12)
 
 
-def test_settings_may_not_be_traced() -> None:
-    with pytest.raises((TypeError, ValueError), match="output_size"):
-        jax.jit(lambda size: roialign.roi_align(features(), rois(), size))(2)
+SETTINGS: dict[str, Callable[..., Any]] = {
+    "output_size": lambda value: roialign.roi_align(features(), rois(), value),
+    "spatial_scale": lambda value: roialign.roi_align(features(), rois(), 2, value),
+    "spatial_scales": lambda value: roialign.multiscale_roi_align(pyramid(), rois(), 2, jnp.stack([value, value / 2])),
+    "aligned": lambda value: roialign.roi_align(features(), rois(), 2, aligned=value > 1),
+    "extrapolation_value": lambda value: roialign.crop_and_resize(
+        features(), rois()[:, 1:], jnp.zeros(3, int), 2, "bilinear", value
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_may_not_be_traced(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        jax.jit(SETTINGS[name])(2)

@@ -145,7 +145,8 @@ class Call:
         return results
 
     def _out_channels(self, bins: tuple[int, int]) -> int:
-        return int(self.spec.out_channels(self.channels, bins))
+        channels: int = self.spec.out_channels(self.channels, bins)
+        return channels
 
 
 def _with_seed(spec: Any, options: Options) -> tuple[Any, Array | None]:
