@@ -12,7 +12,8 @@ import numpy as np
 from jax import Array
 
 from .._levels import Assignment, assign_levels, check_assignment, finite_boxes
-from . import checks
+from . import checks, varying
+from .dtypes import joined
 
 
 def fpn_levels(rois: object, scales: Sequence[float], assignment: Assignment) -> Array:
@@ -23,7 +24,7 @@ def fpn_levels(rois: object, scales: Sequence[float], assignment: Assignment) ->
         return jnp.asarray(compute(boxes))
     shape = jax.ShapeDtypeStruct(boxes.shape[:-1], jnp.int32)
     levels: Array = jax.pure_callback(compute, shape, jax.lax.stop_gradient(boxes), vmap_method="sequential")
-    return levels
+    return varying.varying_as([levels], [boxes])[0]
 
 
 def _levels_on_host(boxes: Any, scales: Sequence[float], assignment: Assignment) -> Any:
@@ -35,7 +36,7 @@ def _boxes_of(rois: object) -> Array:
         per_image = [checks.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
         for index, boxes in enumerate(per_image):
             checks.check_boxes(boxes, 4, f"rois[{index}]")
-        return jnp.concatenate(per_image) if per_image else jnp.zeros((0, 4))
+        return joined(per_image) if per_image else jnp.zeros((0, 4))
     array = checks.check_array(rois, "rois")
     if array.ndim != 2 or array.shape[1] not in (4, 5):
         raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")

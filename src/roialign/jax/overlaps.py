@@ -12,9 +12,9 @@ from jax import Array
 
 from .. import _core_rotated
 from .._rotated_boxes import NUMBERS, Comparison, check_scores, checked_boxes, gradients_as_given
-from . import checks
+from . import checks, varying
 from .backends import check_backend
-from .rois import float_dtype
+from .dtypes import common_dtype, float_dtype
 
 
 def rotated_iou(boxes: object, others: object, comparison: Comparison) -> Array:
@@ -65,17 +65,17 @@ def _checked_arrays(boxes: object, others: object, comparison: Comparison) -> tu
     if checks.is_concrete(first, second):
         checked_boxes(np.asarray(first), "boxes", comparison)
         checked_boxes(np.asarray(second), "others", comparison)
-    return first, second
+    return tuple(varying.alike([first, second]))  # type: ignore[return-value]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _iou(boxes: Array, others: Array, comparison: Comparison) -> Array:
-    dtype = jnp.promote_types(_gradient_dtype(boxes), _gradient_dtype(others))
+    dtype = common_dtype(_gradient_dtype(boxes), _gradient_dtype(others))
     shape = boxes.shape[:1] if comparison.paired else (boxes.shape[0], others.shape[0])
     outline = jax.ShapeDtypeStruct(shape, dtype)
     compute = partial(_iou_on_host, comparison=comparison, dtype=dtype)
     overlaps: Array = jax.pure_callback(compute, outline, boxes, others, vmap_method="sequential")
-    return overlaps
+    return varying.varying_as([overlaps], [boxes, others])[0]
 
 
 def _iou_forward(boxes: Array, others: Array, comparison: Comparison) -> tuple[Array, tuple[Array, Array]]:
@@ -95,20 +95,20 @@ _iou.defvjp(_iou_forward, _iou_backward)
 
 def _gradients(gradient: Array, boxes: Array, others: Array, comparison: Comparison) -> tuple[Array, Array]:
     outlines = tuple(jax.ShapeDtypeStruct(given.shape, _gradient_dtype(given)) for given in (boxes, others))
-    compute = partial(_gradients_on_host, comparison=comparison)
-    found: tuple[Array, Array] = jax.pure_callback(compute, outlines, gradient, boxes, others, vmap_method="sequential")
-    return found
+    compute = partial(_gradients_on_host, comparison=comparison, dtypes=[outline.dtype for outline in outlines])
+    found = jax.pure_callback(compute, outlines, gradient, boxes, others, vmap_method="sequential")
+    return varying.varying_as(found, [gradient, boxes, others])  # type: ignore[return-value]
 
 
 def _iou_on_host(boxes: Any, others: Any, comparison: Comparison, dtype: Any) -> Any:
     return _core_rotated.rotated_iou(*_tables(boxes, others, comparison), comparison.paired, np.dtype(dtype))
 
 
-def _gradients_on_host(gradient: Any, boxes: Any, others: Any, comparison: Comparison) -> Any:
+def _gradients_on_host(gradient: Any, boxes: Any, others: Any, comparison: Comparison, dtypes: Any) -> Any:
     tables = _tables(boxes, others, comparison)
     found = _core_rotated.rotated_iou_backward(np.asarray(gradient), *tables, comparison.paired)
     grads = gradients_as_given(found, comparison)
-    return tuple(grad.astype(_gradient_dtype(given)) for grad, given in zip(grads, (boxes, others), strict=True))
+    return tuple(grad.astype(dtype) for grad, dtype in zip(grads, dtypes, strict=True))
 
 
 def _tables(boxes: Any, others: Any, comparison: Comparison) -> tuple[Any, Any]:

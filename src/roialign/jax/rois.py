@@ -21,6 +21,7 @@ from .._rows import (
 )
 from .._typing import FloatArray
 from . import checks
+from .dtypes import common_dtype, float_dtype, joined, like, wide
 
 Restore = Callable[[Array], Any]
 #: The number of images whose indices float32 can hold.
@@ -59,20 +60,6 @@ def rows_of(
     return wide(rows), checked, restore
 
 
-def wide(values: Array) -> Array:
-    """The values in a type that the core reads: a float of 32 or 64 bits, or an integer of as many."""
-    if values.dtype in (jnp.float32, jnp.float64, jnp.int32, jnp.int64):
-        return values
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        return values.astype(jnp.float32)
-    return values.astype(jnp.int32 if values.dtype.itemsize < 4 else float_dtype())
-
-
-def float_dtype() -> np.dtype[Any]:
-    """float64 if JAX has been told to use it, else float32."""
-    return jax.dtypes.canonicalize_dtype(np.float64)
-
-
 def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[int, ...]]:
     """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     del features
@@ -82,14 +69,15 @@ def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[
         checks.check_real(point, name)
         if checks.is_concrete(point):
             check_coordinates(np.asarray(point).astype(np.float64), name)
-        points.append(point.astype(jnp.promote_types(point.dtype, float_dtype())))
+        points.append(point.astype(common_dtype(point.dtype, float_dtype())))
     try:
         xs, ys = jnp.broadcast_arrays(*points)
     except ValueError:
         shapes = [point.shape for point in points]
         raise ValueError(f"y: expected a shape that broadcasts with x, {shapes[0]}, got {shapes[1]}") from None
     flat_x, flat_y = xs.reshape(-1), ys.reshape(-1)
-    return jnp.stack([jnp.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y], axis=1), xs.shape
+    columns = [column[:, None] for column in (jnp.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y)]
+    return joined(columns, axis=1), xs.shape
 
 
 def with_axes_swapped(boxes: Array) -> Array:
@@ -113,7 +101,7 @@ def _rows_as_given(rows: Array, name: str, numbers: int) -> tuple[Array, Restore
 
 def _with_images(indices: Array, boxes: Array) -> tuple[Array, Restore]:
     values = wide(boxes)
-    rows = jnp.concatenate([indices[:, None].astype(values.dtype), values], axis=1)
+    rows = joined([wide(indices)[:, None], values], axis=1)
     return rows, lambda gradient: like(gradient[:, 1:], boxes)
 
 
@@ -134,9 +122,4 @@ def _rows_of_list(
         parts = jnp.split(gradient, ends) if per_image else []
         return [like(part[:, 1:], boxes) for part, boxes in zip(parts, per_image, strict=True)]
 
-    return jnp.concatenate(rows) if rows else jnp.zeros((0, numbers + 1)), restore
-
-
-def like(gradient: Array, given: Array) -> Array:
-    """A gradient in the dtype of what was given, if that is a float."""
-    return gradient.astype(given.dtype) if jnp.issubdtype(given.dtype, jnp.floating) else gradient
+    return joined(rows) if rows else jnp.zeros((0, numbers + 1)), restore

@@ -14,7 +14,8 @@ from jax.interpreters import ad, batching, mlir, xla
 
 from ... import _derivatives
 from ..._derivatives import Inputs, Outputs, Setting
-from ..rois import float_dtype
+from .. import varying
+from ..dtypes import float_dtype
 from .batching import Batch, batch
 from .lowering import lower, refuse, register
 from .signature import Signature, signature_of
@@ -57,7 +58,8 @@ class Gradient(_derivatives.Gradient):
         if inputs.grad_output is not None:
             setting = setting._replace(output_size=nchw(inputs.grad_output.shape, setting.channels_last)[2:])
         signature = signature_of(inputs)
-        return tuple(self.primitive.bind(*signature.flatten(inputs), setting=setting, signature=signature))
+        arrays = varying.alike(signature.flatten(inputs))
+        return tuple(self.primitive.bind(*arrays, setting=setting, signature=signature))
 
     @staticmethod
     def zeros_like(level: Any) -> Any:
@@ -69,7 +71,7 @@ class Gradient(_derivatives.Gradient):
 
     def _outline(self, *arrays: Any, setting: Setting, signature: Signature) -> list[Any]:
         return [
-            jax.core.ShapedArray(shape if len(shape) == 2 else own(shape, setting.channels_last), dtype)
+            varying.outline(shape if len(shape) == 2 else own(shape, setting.channels_last), dtype, arrays[0])
             for shape, dtype in self.outline(setting, signature.group(arrays))
         ]
 
