@@ -39,6 +39,8 @@ def pool(rows: Any = ROWS, maps: Any = MAPS, **options: Any) -> Any:
         (lambda: pool(backend="triton"), ValueError, "backend: expected 'cpu' or None for JAX arrays, got 'triton'"),
         (lambda: pool(sampling="random"), ValueError, "seed: expected an int or a key of jax.random"),
         (lambda: pool(sampling="random", seed=jnp.ones(2)), TypeError, "seed: expected an int or a key of jax.random"),
+        (lambda: pool(sampling="random", seed=jnp.uint32(3)), TypeError, "seed: expected an int or one key"),
+        (lambda: pool(sampling="random", seed=jax.random.split(jax.random.key(0))), ValueError, "seed: expected"),
         (lambda: pool(np.asarray(ROWS), np.asarray(MAPS), batch_indices=jnp.array([0, 1])), ValueError, "rois"),
         (
             lambda: roialign.roi_align(np.asarray(MAPS), ROWS, 2),

@@ -22,7 +22,8 @@ from .._rows import check_offset
 from .._warnings import INVERTED_BOXES, RoIReport, warn_of_rois
 from . import checks
 from .backends import check_backend
-from .rois import like, rows_of, wide
+from .dtypes import joined, like, wide
+from .rois import rows_of
 from .wiring.pairing import PAIRINGS
 
 
@@ -65,6 +66,7 @@ class Call:
         if deciding is None:
             deciding = tuple(map(jax.lax.stop_gradient, self.features)) if spec.decides() else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, seed, (), deciding)
+        self.per_bin: dict[str, Array] = {}
         self.described = (tuple(scales), options.assignment, options.invalid, None, options.rois_name)
         self.pairing = PAIRINGS[spec.family()]
 
@@ -115,33 +117,34 @@ class Call:
             results[names[0]] = list(self.pairing.adjoint_features(of_maps, phi._replace(features=())))
         if set(wanted) - {names[0]}:
             (rows,) = self.pairing.adjoint_boxes(setting, phi)
-            results.update(self._of_rows(rows, names[1], bins))
+            results.update(self._of_rows(rows, names[1]))
         return tuple([results[name] if name in wanted else None for name in names])
 
     def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
         """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
-        count, parts = self.rois.shape[0], [self.rois]
-        if self.offset is not None:
-            checks.check_per_bin(self.offset, "offset", (count, 2, *bins))
-            if checks.is_concrete(self.offset):
-                check_offset(np.asarray(self.offset).astype(np.float64), self.options.invalid)
-            parts.append(wide(self.offset).reshape(count, -1))
-        if self.mask is not None:
-            checks.check_per_bin(self.mask, "mask", (count, *bins))
-            parts.append(wide(self.mask).reshape(count, -1))
-        operator = Operator(self.spec, *self.described, bins, self.offset is not None, self.mask is not None)
-        rows = jnp.concatenate(parts, axis=1) if len(parts) > 1 else self.rois
+        count, parts, options = self.rois.shape[0], [self.rois], self.options
+        if options.offset is not None:
+            offset = checks.check_per_bin(options.offset, "offset", (count, 2, *bins))
+            if checks.is_concrete(offset):
+                check_offset(np.asarray(offset).astype(np.float64).reshape(count, 2, *bins), options.invalid)
+            self.per_bin["offset"] = offset.reshape(count, 2, *bins)
+            parts.append(wide(offset))
+        if options.mask is not None:
+            mask = checks.check_per_bin(options.mask, "mask", (count, *bins))
+            self.per_bin["mask"] = mask.reshape(count, *bins)
+            parts.append(wide(mask))
+        operator = Operator(self.spec, *self.described, bins, options.offset is not None, options.mask is not None)
+        rows = joined(parts, axis=1) if len(parts) > 1 else self.rois
         return Setting(operator, (), (), self.layout == "NHWC"), self.inputs._replace(rois=rows)
 
-    def _of_rows(self, rows: Array, name: str, bins: tuple[int, int]) -> dict[str, Any]:
+    def _of_rows(self, rows: Array, name: str) -> dict[str, Any]:
         """Split the gradient of the rows into gradients in the form of each argument."""
         place = self.rois.shape[1]
         results = {name: self.restore(rows[:, :place])}
-        for given, of, numbers in ((self.offset, "offset", 2), (self.mask, "mask", 1)):
-            if given is not None:
-                end = place + numbers * math.prod(bins)
-                part = rows[:, place:end].reshape(given.shape)
-                results[of], place = like(part, given), end
+        for of, given in self.per_bin.items():
+            end = place + math.prod(given.shape[1:])
+            results[of] = like(rows[:, place:end].reshape(given.shape), given)
+            place = end
         return results
 
     def _out_channels(self, bins: tuple[int, int]) -> int:
@@ -152,10 +155,14 @@ class Call:
 def _with_seed(spec: Any, options: Options) -> tuple[Any, Array | None]:
     """The specification with the seed of random sampling, or the seed as two halves if it comes from a key."""
     seed = options.seed
-    if isinstance(seed, Array) and options.drawn:
-        if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) or seed.dtype == jnp.uint32:
+    if isinstance(seed, Array):
+        if not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.dtype != jnp.uint32:
+            raise TypeError(f"seed: expected an int or a key of jax.random, got an array of {seed.dtype}")
+        try:
             return spec, jax.random.bits(seed, (2,), jnp.uint32)
-        raise TypeError(f"seed: expected an int or a key of jax.random, got an array of {seed.dtype}")
+        except (TypeError, ValueError) as error:
+            kind = f"an array of {seed.dtype} of shape {seed.shape}"
+            raise type(error)(f"seed: expected an int or one key of jax.random, got {kind}") from error
     if seed is None and options.drawn:
         raise ValueError("seed: expected an int or a key of jax.random, because JAX has no default generator; got None")
     return spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn)), None

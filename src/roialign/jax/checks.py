@@ -38,9 +38,20 @@ def check_array(value: object, name: str) -> Array:
         return value
     if type(value) is np.ndarray:
         _array_checks.check_real(value, name)
-        return jnp.asarray(value)
+        return _converted(value, name)
     kind = type(value)
     raise TypeError(f"{name}: expected a jax.Array, like features, got {kind.__module__}.{kind.__qualname__}")
+
+
+def _converted(value: np.ndarray[Any, Any], name: str) -> Array:
+    """The array for JAX, which has no integers of 64 bits unless it is told to, and would cut them off."""
+    array = jnp.asarray(value)
+    if value.dtype.kind in "iu" and array.dtype.itemsize < value.dtype.itemsize and value.size:
+        kept = np.iinfo(array.dtype)
+        for number in (value.min(), value.max()):
+            if not kept.min <= number <= kept.max:
+                raise ValueError(f"{name}: expected {array.dtype}, unless jax_enable_x64 is set, got {number}")
+    return array
 
 
 def check_features(features: object, layout: str, name: str) -> Array:
@@ -61,7 +72,12 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Array:
     """Check that there is one integer per row."""
     array = check_array(values, name)
     _array_checks.check_indices(array, count, name, owner)
-    return array.astype(jnp.promote_types(array.dtype, jnp.int32)) if array.dtype.itemsize < 4 else array
+    if array.dtype in (jnp.int32, jnp.int64, jnp.uint32):
+        return array
+    if array.dtype.itemsize < 4:
+        return array.astype(jnp.int32)
+    # Of 64 bits without a sign. What is too large is no index, and stays none.
+    return jnp.minimum(array, np.uint64(2**63 - 1)).astype(jnp.int64)
 
 
 def check_grad_output(
