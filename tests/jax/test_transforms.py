@@ -131,6 +131,15 @@ def test_a_key_supplies_the_seed() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_nothing_is_compiled_again_for_another_seed() -> None:
+    def settings(seed: int) -> Any:
+        pool = lambda maps: roialign.roi_align(maps, rois(), 2, 1 / 4, 2, sampling="random", seed=seed)  # noqa: E731
+        (call,) = [e for e in jax.make_jaxpr(pool)(features()).eqns if e.primitive.name.startswith("roialign")]
+        return call.params
+
+    assert settings(2**64 - 1) == settings(3)
+
+
 def backward(gradient: Any, seed: Any) -> Any:
     return roialign.roi_align_backward(gradient, features(), rois(), 1 / 4, 2, sampling="random", seed=seed)
 

@@ -41,7 +41,7 @@ class Call:
         check_backend(options.backend)
         seed = None
         if spec.rule == "random":
-            spec, seed = _with_seed(spec, options)
+            seed = _halves_of_seed(options)
         self.spec, self.options, self.layout = spec, options, options.layout
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
         self.features = tuple(
@@ -152,17 +152,18 @@ class Call:
         return channels
 
 
-def _with_seed(spec: Any, options: Options) -> tuple[Any, Array | None]:
-    """The specification with the seed of random sampling, or the seed as two halves if it comes from a key."""
+def _halves_of_seed(options: Options) -> Array:
+    """The seed of random sampling as two numbers. An array, so that nothing is compiled again for another seed."""
     seed = options.seed
     if isinstance(seed, Array):
         if not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.dtype != jnp.uint32:
             raise TypeError(f"seed: expected an int or a key of jax.random, got an array of {seed.dtype}")
         try:
-            return spec, jax.random.bits(seed, (2,), jnp.uint32)
+            return jax.random.bits(seed, (2,), jnp.uint32)
         except (TypeError, ValueError) as error:
             kind = f"an array of {seed.dtype} of shape {seed.shape}"
             raise type(error)(f"seed: expected an int or one key of jax.random, got {kind}") from error
     if seed is None and options.drawn:
         raise ValueError("seed: expected an int or a key of jax.random, because JAX has no default generator; got None")
-    return spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn)), None
+    number = _validate.check_seed(seed, drawn=options.drawn)
+    return jnp.asarray(np.array([number >> 32, number & 0xFFFFFFFF], dtype=np.uint32))
