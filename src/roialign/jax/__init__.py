@@ -4,6 +4,6 @@ They can be used within `jax.jit`, `jax.grad`, `jax.jvp`, `jax.vmap` and their c
 foreign functions of XLA, so nothing is copied and no Python runs within a compiled function.
 """
 
-from . import _installed, backends, call, checks, dtypes, levels, overlaps, plain, rois, varying
+from . import _installed, backends, call, checks, levels, overlaps, plain, rois  # noqa: F401
 
-__all__ = ["_installed", "backends", "call", "checks", "dtypes", "levels", "overlaps", "plain", "rois", "varying"]
+__all__ = ["backends", "call", "checks", "levels", "overlaps", "plain", "rois"]

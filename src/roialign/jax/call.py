@@ -66,7 +66,6 @@ class Call:
         if deciding is None:
             deciding = tuple(map(jax.lax.stop_gradient, self.features)) if spec.decides() else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, seed, (), deciding)
-        self.per_bin: dict[str, Array] = {}
         self.described = (tuple(scales), options.assignment, options.invalid, None, options.rois_name)
         self.pairing = PAIRINGS[spec.family()]
 
@@ -122,18 +121,16 @@ class Call:
 
     def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
         """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
-        count, parts, options = self.rois.shape[0], [self.rois], self.options
-        if options.offset is not None:
-            offset = checks.check_per_bin(options.offset, "offset", (count, 2, *bins))
-            if checks.is_concrete(offset):
-                check_offset(np.asarray(offset).astype(np.float64).reshape(count, 2, *bins), options.invalid)
-            self.per_bin["offset"] = offset.reshape(count, 2, *bins)
-            parts.append(wide(offset))
-        if options.mask is not None:
-            mask = checks.check_per_bin(options.mask, "mask", (count, *bins))
-            self.per_bin["mask"] = mask.reshape(count, *bins)
-            parts.append(wide(mask))
-        operator = Operator(self.spec, *self.described, bins, options.offset is not None, options.mask is not None)
+        count, parts, numbers = self.rois.shape[0], [self.rois], math.prod(bins)
+        if self.offset is not None:
+            checks.check_per_bin(self.offset, "offset", (count, 2, *bins))
+            if checks.is_concrete(self.offset):
+                check_offset(np.asarray(self.offset).astype(np.float64), self.options.invalid)
+            parts.append(wide(self.offset).reshape(count, 2 * numbers))
+        if self.mask is not None:
+            checks.check_per_bin(self.mask, "mask", (count, *bins))
+            parts.append(wide(self.mask).reshape(count, numbers))
+        operator = Operator(self.spec, *self.described, bins, self.offset is not None, self.mask is not None)
         rows = joined(parts, axis=1) if len(parts) > 1 else self.rois
         return Setting(operator, (), (), self.layout == "NHWC"), self.inputs._replace(rois=rows)
 
@@ -141,10 +138,10 @@ class Call:
         """Split the gradient of the rows into gradients in the form of each argument."""
         place = self.rois.shape[1]
         results = {name: self.restore(rows[:, :place])}
-        for of, given in self.per_bin.items():
-            end = place + math.prod(given.shape[1:])
-            results[of] = like(rows[:, place:end].reshape(given.shape), given)
-            place = end
+        for given, of in ((self.offset, "offset"), (self.mask, "mask")):
+            if given is not None:
+                end = place + math.prod(given.shape[1:])
+                results[of], place = like(rows[:, place:end].reshape(given.shape), given), end
         return results
 
     def _out_channels(self, bins: tuple[int, int]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -28,6 +27,11 @@ Restore = Callable[[Array], Any]
 MOST_IMAGES = 1 << 24
 
 
+def exceeds_float32(images: int) -> bool:
+    """Whether there are more images than float32 can count. A number that JAX does not know yet is taken as small."""
+    return isinstance(images, int) and images > MOST_IMAGES
+
+
 def rows_of(
     rois: object, images: int, batch_indices: object, name: str, indices_name: str, numbers: int, invalid: str | None
 ) -> tuple[Array, FloatArray | None, Restore]:
@@ -48,7 +52,7 @@ def rows_of(
         indices = checks.check_indices(batch_indices, boxes.shape[0], "batch_indices", name)
         rows, restore = _with_images(indices, boxes)
         name = f"{name}{IMAGES_FROM}{indices_name}"
-    if images > MOST_IMAGES and rows.dtype == jnp.float32:
+    if rows.dtype == jnp.float32 and exceeds_float32(images):
         raise ValueError(
             f"features: expected at most {MOST_IMAGES} images, whose indices float32 can hold, got {images}; "
             "use jax_enable_x64, and boxes of float64"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..._derivatives import Inputs, Outputs, Setting
-from ..rois import MOST_IMAGES
+from ..rois import exceeds_float32
 from .signature import Signature
 
 Function = Callable[[Inputs], Outputs]
@@ -87,7 +87,7 @@ def _as_rows(function: Callable[[Setting, Inputs], Outputs], setting: Setting, g
     folded = given.map(lambda array: array.reshape(given.size * array.shape[1], *array.shape[2:]))
     if given.has_own_maps:
         images = setting.map_sizes[0]
-        if images * given.size > MOST_IMAGES and folded.rois.dtype == jnp.float32:
+        if folded.rois.dtype == jnp.float32 and exceeds_float32(images * given.size):
             return _one_by_one(partial(function, setting), given)
         folded = folded._replace(rois=_numbered_on(folded.rois, images, given.size))
         setting = _scaled(setting, 0, given.size)
