@@ -38,6 +38,11 @@ def pool(rows: Any = ROWS, maps: Any = MAPS, **options: Any) -> Any:
         (lambda: pool(out=jnp.ones((2, 3, 2, 2))), ValueError, "out: expected None for JAX arrays"),
         (lambda: pool(backend="triton"), ValueError, "backend: expected 'cpu' or None for JAX arrays, got 'triton'"),
         (lambda: pool(sampling="random"), ValueError, "seed: expected an int or a key of jax.random"),
+        (
+            lambda: jax.jit(lambda maps: pool(maps=maps, sampling="random", seed=np.random.default_rng(0)))(MAPS),
+            TypeError,
+            "seed: expected an int or a key of jax.random within a function that JAX traces, got a numpy Generator",
+        ),
         (lambda: pool(sampling="random", seed=jnp.ones(2)), TypeError, "seed: expected an int or a key of jax.random"),
         (lambda: pool(sampling="random", seed=jnp.uint32(3)), TypeError, "seed: expected an int or one key"),
         (lambda: pool(sampling="random", seed=jax.random.split(jax.random.key(0))), ValueError, "seed: expected"),

@@ -39,15 +39,13 @@ class Call:
         options: Options,
     ) -> None:
         check_backend(options.backend)
-        seed = None
-        if spec.rule == "random":
-            seed = _halves_of_seed(options)
         self.spec, self.options, self.layout = spec, options, options.layout
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
         self.features = tuple(
             [checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)]
         )
         check_levels_alike(self.features, options.layout)
+        seed = _halves_of_seed(options, checks.is_concrete(*self.features)) if spec.rule == "random" else None
         images, self.channels = nchw_shape(self.features[0].shape, options.layout)[:2]
         names_of_rois = options.rois_name, options.indices_name
         self.offset, self.mask = (
@@ -149,7 +147,7 @@ class Call:
         return channels
 
 
-def _halves_of_seed(options: Options) -> Array:
+def _halves_of_seed(options: Options, is_eager: bool) -> Array:
     """The seed of random sampling as two numbers. An array, so that nothing is compiled again for another seed."""
     seed = options.seed
     if isinstance(seed, Array):
@@ -162,5 +160,10 @@ def _halves_of_seed(options: Options) -> Array:
             raise type(error)(f"seed: expected an int or one key of jax.random, got {kind}") from error
     if seed is None and options.drawn:
         raise ValueError("seed: expected an int or a key of jax.random, because JAX has no default generator; got None")
+    if isinstance(seed, np.random.Generator) and not is_eager:
+        raise TypeError(
+            "seed: expected an int or a key of jax.random within a function that JAX traces, got a numpy Generator, "
+            "which would be drawn from only once"
+        )
     number = _validate.check_seed(seed, drawn=options.drawn)
     return jnp.asarray(np.array([number >> 32, number & 0xFFFFFFFF], dtype=np.uint32))

@@ -40,7 +40,7 @@ def fpn_levels(
 
     Returns
     -------
-    int64 array ``[K]``
+    int64 array ``[K]`` (int32 for JAX arrays)
         Indices into `spatial_scales`.
 
     Raises
