@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -134,7 +135,7 @@ def test_torch_and_numpy_document_the_classes_of_the_reference() -> None:
     (table,) = re.findall(r"^PUBLIC = (\{.*?^\})", (DOCS / "references.py").read_text(encoding="utf-8"), re.M | re.S)
     inventories = "".join((DOCS / "inventories" / f"{name}.txt").read_text(encoding="utf-8") for name in PROJECTS)
     known, names = set(re.findall(r"^(\S+) class", inventories, re.M)), ast.literal_eval(table)
-    only_for_checkers = {"Tensor": torch.Tensor, "torch": torch, "np": np}
+    only_for_checkers = {"Tensor": torch.Tensor, "torch": torch, "jax": jax, "np": np}
     hints = [get_type_hints(function, localns=only_for_checkers) for function in public_functions()]
     used = {cls for named in hints for annotation in named.values() for cls in classes_in(annotation)}
     paths = {f"{cls.__module__}.{cls.__qualname__}" for cls in used if cls.__module__.partition(".")[0] in PROJECTS}

@@ -10,7 +10,7 @@ from ..torch import _installed  # noqa: F401 - first, so that it says what is mi
 
 # isort: split
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -243,11 +243,7 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
         _check_has_pixels(shape, f"image_shapes[{index}]", "an image")
     image_shape = [max(sizes) for sizes in zip(*of_images, strict=True)]
     padded_shape = [-(-image // PADDING) * PADDING for image in image_shape]
-    power_of_two = 1 << _log2_of_ratio(image_shape[0], map_shape[0])
-    nearest = max(_rounded_ratio(image_shape[0], map_shape[0]), 1)
-    of_padded = 1 << _log2_of_ratio(padded_shape[0], map_shape[0])
-    explained = ((power_of_two, (image_shape, padded_shape)), (nearest, (image_shape,)), (of_padded, (padded_shape,)))
-    for stride, shapes in explained:
+    for stride, shapes in _candidates(image_shape, padded_shape, map_shape[0]):
         if any(_has_stride(map_shape, shape, stride) for shape in shapes):
             return stride
     height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
@@ -255,6 +251,13 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
         f"x[{name!r}]: no stride reduces an image of {image_shape[0]} x {image_shape[1]} to a map of {map_shape[0]} x "
         f"{map_shape[1]} (the ratios are {height:.4g} and {width:.4g}); set the module's `scales`"
     )
+
+
+def _candidates(image: list[int], padded: list[int], size: int) -> Iterator[tuple[int, tuple[list[int], ...]]]:
+    """Strides, and the sizes of the batch that each may explain. One by one, because a tracer records comparisons."""
+    yield 1 << _log2_of_ratio(image[0], size), (image, padded)
+    yield max(_rounded_ratio(image[0], size), 1), (image,)
+    yield 1 << _log2_of_ratio(padded[0], size), (padded,)
 
 
 def _check_has_pixels(shape: Sequence[int], name: str, what: str) -> None:
