@@ -9,7 +9,7 @@ import numpy as np
 import roialign
 
 from ..operators import OPERATORS
-from .work import Array, Inputs, Work, aligned_empty
+from .work import Array, Inputs, Work, aligned_empty, nchw
 
 
 def versions() -> dict[str, str]:
@@ -54,7 +54,7 @@ def _operator(inputs: Inputs, features: Array) -> Work:
 
     def answer() -> list[Array]:
         found = run()
-        return [found if inputs.direction == "backward-boxes" else _nchw(found, inputs.layout)]
+        return [found if inputs.direction == "backward-boxes" else nchw(found, inputs.layout)]
 
     return Work(run, answer, select=lambda: roialign.set_num_threads(inputs.threads))
 
@@ -70,7 +70,7 @@ def _forward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> Wo
     def answer() -> list[Array]:
         if out is not None:
             out.fill(np.nan)  # makes unwritten elements visible
-        return [_nchw(run(), inputs.layout)]
+        return [nchw(run(), inputs.layout)]
 
     return Work(run, answer)
 
@@ -93,7 +93,7 @@ def _backward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> W
         grad_maps, grad_rois = run()
         if need == ("rois",):
             return [grad_rois[:, 1:]]
-        return [_nchw(grad_map, inputs.layout) for grad_map in grad_maps]
+        return [nchw(grad_map, inputs.layout) for grad_map in grad_maps]
 
     return Work(run, answer)
 
@@ -115,7 +115,3 @@ def _output(inputs: Inputs, first: Array) -> Array:
     if inputs.layout == "NCHW":
         shape = (len(inputs.rois), channels, *inputs.output_size)
     return aligned_empty(shape, inputs.dtype)
-
-
-def _nchw(array: Array, layout: str) -> Array:
-    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)

@@ -11,7 +11,7 @@ import numpy as np
 
 import roialign
 
-from .work import Array, Inputs, Work
+from .work import Array, Inputs, Work, nchw
 
 Pool = Callable[..., Any]
 
@@ -62,11 +62,6 @@ def prepare_function(inputs: Inputs, pool: Pool) -> Work:
         found = run()
         if inputs.direction == "backward-boxes":
             return [np.asarray(found)[:, 1:]]
-        return [_nchw(level, inputs.layout) for level in (found if isinstance(found, list) else [found])]
+        return [nchw(np.asarray(level), inputs.layout) for level in (found if isinstance(found, list) else [found])]
 
     return Work(run, answer)
-
-
-def _nchw(array: Any, layout: str) -> Array:
-    values = np.asarray(array)
-    return values if layout == "NCHW" else values.transpose(0, 3, 1, 2)

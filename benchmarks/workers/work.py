@@ -133,3 +133,8 @@ def dtype_of(name: str) -> Any:
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)
+
+
+def nchw(array: Array, layout: str) -> Array:
+    """A view of an array in a layout, with its axes as NCHW."""
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)

@@ -14,6 +14,11 @@ import numpy as np
 SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
+def names_of_levels(count: int) -> list[str]:
+    """The name of each map in messages."""
+    return ["features"] if count == 1 else [f"features[{index}]" for index in range(count)]
+
+
 def check_map(array: Any, layout: str, name: str) -> None:
     if array.ndim != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")

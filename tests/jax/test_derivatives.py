@@ -108,7 +108,10 @@ def test_hessian_and_jacobians_agree() -> None:
 
 @pytest.mark.parametrize(("name", "order"), [("exact", 2), ("max", 1)])
 def test_a_higher_order_in_the_boxes_is_a_clear_error(name: str, order: int) -> None:
-    function: Callable[..., Any] = lambda b: (of_boxes({**LINEAR, **POINTWISE}[name])(features(), b) ** 2).sum()  # noqa: E731
+    def loss(b: Any) -> Any:
+        return (of_boxes({**LINEAR, **POINTWISE}[name])(features(), b) ** 2).sum()
+
+    function: Callable[..., Any] = loss
     for _ in range(order + 1):
         function = jax.jacrev(function)
     with pytest.raises(NotImplementedError, match=f"with respect to boxes are implemented up to order {order}"):

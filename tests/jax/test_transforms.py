@@ -133,7 +133,9 @@ def test_a_key_supplies_the_seed() -> None:
 
 def test_nothing_is_compiled_again_for_another_seed() -> None:
     def settings(seed: int) -> Any:
-        pool = lambda maps: roialign.roi_align(maps, rois(), 2, 1 / 4, 2, sampling="random", seed=seed)  # noqa: E731
+        def pool(maps: Any) -> Any:
+            return roialign.roi_align(maps, rois(), 2, 1 / 4, 2, sampling="random", seed=seed)
+
         (call,) = [e for e in jax.make_jaxpr(pool)(features()).eqns if e.primitive.name.startswith("roialign")]
         return call.params
 

@@ -193,8 +193,8 @@ def _found_columns(
 
 def _beside(by_name: Mapping[str, str], box: Sequence[str]) -> tuple[str, str] | None:
     """Return the columns `width` and `height` that are no part of the box, if there are both."""
-    names = by_name.get("width"), by_name.get("height")
-    return None if None in names or not set(box).isdisjoint(names) else names  # type: ignore[return-value]
+    width, height = by_name.get("width"), by_name.get("height")
+    return None if width is None or height is None or width in box or height in box else (width, height)
 
 
 def _check_once(name: str, names: Sequence[str], *, is_given: bool) -> None:

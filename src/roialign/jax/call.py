@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from .. import _core, _validate
-from .._array_checks import check_levels_alike, nchw_shape
+from .._array_checks import check_levels_alike, names_of_levels, nchw_shape
 from .._core_specs import core_levels, core_spec
 from .._derivatives import Inputs, Operator, Setting
 from .._levels import check_level_range, levels_of
@@ -40,7 +40,7 @@ class Call:
     ) -> None:
         check_backend(options.backend)
         self.spec, self.options, self.layout = spec, options, options.layout
-        names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
+        names = names_of_levels(len(features))
         self.features = tuple(
             [checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)]
         )

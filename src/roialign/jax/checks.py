@@ -37,7 +37,7 @@ def check_array(value: object, name: str) -> Array:
     if isinstance(value, Array):
         return value
     if type(value) is np.ndarray:
-        _array_checks.check_real(value, name)
+        check_real(value, name)
         return _converted(value, name)
     kind = type(value)
     raise TypeError(f"{name}: expected a jax.Array, like features, got {kind.__module__}.{kind.__qualname__}")

@@ -39,4 +39,10 @@ def like(gradient: Array, given: Array) -> Array:
 
 def float_dtype() -> np.dtype[Any]:
     """float64 if JAX has been told to use it, else float32."""
-    return jnp.zeros((), dtype=float).dtype
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
+def gradient_dtype(given: Any) -> np.dtype[Any]:
+    """The dtype of the gradient of an array: its own, if that is a float."""
+    dtype: np.dtype[Any] = given.dtype
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else float_dtype()

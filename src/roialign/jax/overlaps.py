@@ -14,7 +14,7 @@ from .. import _core_rotated
 from .._rotated_boxes import NUMBERS, Comparison, check_scores, checked_boxes, gradients_as_given
 from . import checks, varying
 from .backends import check_backend
-from .dtypes import common_dtype, float_dtype
+from .dtypes import common_dtype, gradient_dtype
 
 
 def rotated_iou(boxes: object, others: object, comparison: Comparison) -> Array:
@@ -65,12 +65,13 @@ def _checked_arrays(boxes: object, others: object, comparison: Comparison) -> tu
     if checks.is_concrete(first, second):
         checked_boxes(np.asarray(first), "boxes", comparison)
         checked_boxes(np.asarray(second), "others", comparison)
-    return tuple(varying.alike([first, second]))  # type: ignore[return-value]
+    first, second = varying.alike([first, second])
+    return first, second
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _iou(boxes: Array, others: Array, comparison: Comparison) -> Array:
-    dtype = common_dtype(_gradient_dtype(boxes), _gradient_dtype(others))
+    dtype = common_dtype(gradient_dtype(boxes), gradient_dtype(others))
     shape = boxes.shape[:1] if comparison.paired else (boxes.shape[0], others.shape[0])
     outline = jax.ShapeDtypeStruct(shape, dtype)
     compute = partial(_iou_on_host, comparison=comparison, dtype=dtype)
@@ -83,21 +84,22 @@ def _iou_forward(boxes: Array, others: Array, comparison: Comparison) -> tuple[A
 
 
 def _iou_backward(comparison: Comparison, kept: tuple[Array, Array], gradient: Array) -> tuple[Any, Any]:
-    found = _gradients(gradient, *kept, comparison)
-    return tuple(  # type: ignore[return-value]
+    grad_boxes, grad_others = (
         grad if jnp.issubdtype(given.dtype, jnp.floating) else np.zeros(given.shape, jax.dtypes.float0)
-        for grad, given in zip(found, kept, strict=True)
+        for grad, given in zip(_gradients(gradient, *kept, comparison), kept, strict=True)
     )
+    return grad_boxes, grad_others
 
 
 _iou.defvjp(_iou_forward, _iou_backward)
 
 
 def _gradients(gradient: Array, boxes: Array, others: Array, comparison: Comparison) -> tuple[Array, Array]:
-    outlines = tuple(jax.ShapeDtypeStruct(given.shape, _gradient_dtype(given)) for given in (boxes, others))
+    outlines = tuple(jax.ShapeDtypeStruct(given.shape, gradient_dtype(given)) for given in (boxes, others))
     compute = partial(_gradients_on_host, comparison=comparison, dtypes=[outline.dtype for outline in outlines])
     found = jax.pure_callback(compute, outlines, gradient, boxes, others, vmap_method="sequential")
-    return varying.varying_as(found, [gradient, boxes, others])  # type: ignore[return-value]
+    grad_boxes, grad_others = varying.varying_as(found, [gradient, boxes, others])
+    return grad_boxes, grad_others
 
 
 def _iou_on_host(boxes: Any, others: Any, comparison: Comparison, dtype: Any) -> Any:
@@ -116,8 +118,3 @@ def _tables(boxes: Any, others: Any, comparison: Comparison) -> tuple[Any, Any]:
         checked_boxes(np.asarray(boxes), "boxes", comparison),
         checked_boxes(np.asarray(others), "others", comparison),
     )
-
-
-def _gradient_dtype(given: Any) -> Any:
-    """The dtype of a gradient: that of what was given, if it is a float."""
-    return given.dtype if jnp.issubdtype(given.dtype, jnp.floating) else float_dtype()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
+from .._array_checks import names_of_levels
 from .._levels import levels_of
 from .._memory import empty
 from .._options import Options
@@ -35,7 +36,7 @@ class Call:
             spec = spec._replace(seed=_validate.check_seed(options.seed, drawn=options.drawn))
         self.spec, self.options, self.layout = spec, options, options.layout
         self.backend = backend_for(spec.family(), options.backend)
-        names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
+        names = names_of_levels(len(features))
         self.features = [
             checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)
         ]

@@ -13,9 +13,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, xla
 
 from ... import _derivatives
+from ..._array_checks import nchw_shape
 from ..._derivatives import Inputs, Outputs, Setting
 from .. import varying
-from ..dtypes import float_dtype
+from ..dtypes import gradient_dtype
 from .batching import Batch, batch
 from .lowering import lower, refuse, register
 from .signature import Signature, signature_of
@@ -122,14 +123,12 @@ class AdjointBoxes(_derivatives.AdjointBoxes, Gradient):
 
     def outline(self, setting: Setting, inputs: Inputs) -> list[tuple[tuple[int, ...], Any]]:
         del setting
-        dtype = inputs.rois.dtype
-        return [(inputs.rois.shape, dtype if jnp.issubdtype(dtype, jnp.floating) else float_dtype())]
+        return [(inputs.rois.shape, gradient_dtype(inputs.rois))]
 
 
 def nchw(shape: Sequence[int], channels_last: bool) -> tuple[int, ...]:
     """The sizes of an array in the order (N, C, H, W)."""
-    n, a, b, c = shape
-    return (n, c, a, b) if channels_last else (n, a, b, c)
+    return nchw_shape(shape, "NHWC" if channels_last else "NCHW")
 
 
 def own(shape: Sequence[int], channels_last: bool) -> tuple[int, ...]:
